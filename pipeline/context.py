@@ -1,0 +1,51 @@
+"""What a running stage sees: its config, its inputs, where to write, and how to report."""
+
+import json
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pipeline.schema import Tracker
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A published, immutable artifact on disk."""
+
+    id: str
+    kind: str
+    stage: str
+    path: Path  # the attempt folder: manifest.json and what the stage wrote
+    digest: str  # over all outputs
+
+    def manifest(self) -> dict[str, Any]:
+        return json.loads((self.path / "manifest.json").read_text())
+
+
+@dataclass
+class Context:
+    """Everything `Stage.run` may use. Files written under `out` are published; `ckpt` survives a crash."""
+
+    run_id: str
+    experiment: str
+    stage: str  # the stage's name in the experiment
+    id: str  # id of the artifact being made
+    config: Any
+    inputs: dict[str, Artifact]  # role -> artifact
+    data: dict[str, Artifact]  # role -> prepared data set
+    lineage: dict[str, Artifact]  # artifact id -> artifact, for everything upstream
+    out: Path
+    ckpt: Path
+    tracker: Tracker = field(default_factory=Tracker)
+    tracker_dir: Path = Path("wandb")
+    sections: dict[str, Any] = field(default_factory=dict)
+
+    def record(self, section: str, value: Any) -> None:
+        """Put `value` (JSON) into the manifest under `section`: data, probes, tracking, history ..."""
+        self.sections[section] = value
+
+    def log(self, message: str) -> None:
+        """One line for people, on stderr and in the stage's log."""
+        print(f"{time.strftime('%H:%M:%S')} [{self.stage}] {message}", file=sys.stderr, flush=True)

@@ -1,0 +1,124 @@
+"""The configuration's types. Values live in `conf/`; Hydra merges the two and refuses unknown keys and wrong types.
+
+A field marked `identity=False` says where or how fast something runs, never what comes out: it stays out of the
+artifact's id. Everything else is part of it.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any, Dict, List, Optional
+
+from omegaconf import MISSING
+
+NOT_IDENTITY = {"identity": False}
+
+
+@dataclass
+class Runtime:
+    """How a stage runs on this machine. Never changes the result beyond float noise, so never part of an id."""
+
+    device: str = "auto"  # auto | cpu | cuda
+    threads: int = 0  # CPU threads of a stage; 0 = one for each core
+    micro_batch: int = 0  # rows in one forward pass; 0 = the stage's own choice. The global batch stays the same
+    save_steps: int = 0  # optimizer steps between checkpoints; 0 = a tenth of the run
+    logging_steps: int = 5  # optimizer steps between two points of the loss curve
+
+
+@dataclass
+class StageConfig:
+    """What every stage has. `inputs` and `data` name other stages and data sets of the same experiment."""
+
+    kind: str = MISSING
+    inputs: Dict[str, str] = field(default_factory=dict)  # role -> stage
+    data: Dict[str, str] = field(default_factory=dict)  # role -> data set
+    seed: int = 42
+    runtime: Runtime = field(default_factory=Runtime, metadata=NOT_IDENTITY)
+
+
+@dataclass
+class ModelConfig:
+    """Where the start model comes from (`base` stage)."""
+
+    source: str = MISSING  # package:<distribution> | hub:<org/name> | toy | a local folder or .gguf file
+    revision: Optional[str] = None  # commit of a hub model; resolved once and written to hub.lock when absent
+    dtype: str = "float32"  # of the stored weights: float32 | bfloat16 | float16
+    trust_remote_code: bool = False  # run Python code that comes with the model; off unless a person sets it
+
+
+@dataclass
+class PeftConfig:
+    """The adapter that a training stage adds on top of its input's chain."""
+
+    method: str = "lora"
+    r: int = 16
+    alpha: float = 32.0
+    dropout: float = 0.0
+    target_modules: Any = "all-linear"  # "all-linear" or a list of module name endings
+
+
+@dataclass
+class Suite:
+    """One named measurement on held-out data."""
+
+    measure: str = MISSING  # perplexity | choice | generate | refusal | preference
+    data: str = MISSING  # data set; its held-out part is read
+    limit: int = 0  # items, evenly spread over the set; 0 = all
+    params: Dict[str, Any] = field(default_factory=dict)  # checked by the measurement itself
+
+
+@dataclass
+class Evaluation:
+    """What every model of the experiment is measured on."""
+
+    suites: Dict[str, Suite] = field(default_factory=dict)
+    models: Optional[List[str]] = None  # stages to evaluate; None = the start and every stage that makes a model
+    seed: int = 0
+    runtime: Runtime = field(default_factory=Runtime, metadata=NOT_IDENTITY)
+
+
+@dataclass
+class Gate:
+    """A rule on one suite's result. Judged anew in every run from stored per-item results; never part of an id."""
+
+    stage: str = MISSING  # whose model is judged
+    suite: str = MISSING
+    rule: str = MISSING  # improves | not_worse (both `against` another model) | at_least | at_most (absolute)
+    against: str = "base"  # a stage of the experiment, or `input`: the judged stage's own input policy
+    margin: float = 0.0  # relative for perplexity (0.03 = 3 %), absolute otherwise
+    value: Optional[float] = None  # the bound of at_least and at_most
+    confidence: float = 0.95
+    action: str = "block"  # block | warn
+
+
+@dataclass
+class Tracker:
+    """Experiment tracking; one wandb group for a run, one wandb run for a stage."""
+
+    kind: str = "wandb"  # wandb | none
+    mode: str = "offline"  # offline | online
+    project: str = "journeyman"
+
+
+@dataclass
+class StoreConfig:
+    root: Optional[str] = None  # None = $JOURNEYMAN_STORE, else ./store
+
+
+@dataclass
+class Identity:
+    code: str = "record"  # record | strict: strict puts the stage's code digest and package versions into the id
+
+
+@dataclass
+class Experiment:
+    """The whole configuration of one run."""
+
+    name: str = MISSING
+    description: str = ""
+    model: ModelConfig = field(default_factory=ModelConfig)
+    data: Dict[str, Any] = field(default_factory=dict)  # data set -> config of kind `prepare`
+    stages: Dict[str, Any] = field(default_factory=dict)  # stage -> config of its kind
+    eval: Evaluation = field(default_factory=Evaluation)
+    gates: Dict[str, Gate] = field(default_factory=dict)
+    tracker: Tracker = field(default_factory=Tracker)
+    store: StoreConfig = field(default_factory=StoreConfig)
+    identity: Identity = field(default_factory=Identity)
