@@ -41,6 +41,7 @@ class ModelConfig:
     source: str = MISSING  # package:<distribution> | hub:<org/name> | toy | a local folder or .gguf file
     revision: Optional[str] = None  # commit of a hub model; resolved once and written to hub.lock when absent
     dtype: str = "float32"  # of the stored weights: float32 | bfloat16 | float16
+    chat_template: Optional[str] = None  # a .jinja file, for a model that has none or the wrong one
     trust_remote_code: bool = False  # run Python code that comes with the model; off unless a person sets it
 
 
@@ -114,6 +115,7 @@ class Experiment:
 
     name: str = MISSING
     description: str = ""
+    budget: Optional[str] = None  # the budget this experiment is made for; None = gpu where there is one, else cpu
     model: ModelConfig = field(default_factory=ModelConfig)
     data: Dict[str, Any] = field(default_factory=dict)  # data set -> config of kind `prepare`
     stages: Dict[str, Any] = field(default_factory=dict)  # stage -> config of its kind

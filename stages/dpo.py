@@ -1,1 +1,169 @@
+"""`dpo`: direct preference optimization against the input policy (Rafailov et al. 2023, arXiv 2305.18290)."""
 
+import random
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pipeline.context import Context
+from pipeline.errors import ConfigError
+from pipeline.registry import Stage, register
+from stages.data import artifact
+from stages.models.adapters import peft_config
+from stages.models.chain import Policy
+from stages.models.chat import Example, answer_ids, prompt_ids
+from stages.training import arguments, head, probes, run
+from stages.training.config import TrainConfig
+
+if TYPE_CHECKING:
+    from trl import DPOTrainer
+
+
+@dataclass
+class DpoConfig(TrainConfig):
+    max_pairs: int = 0  # pairs of one epoch, drawn at random under the seed; 0 = all
+
+
+@dataclass
+class Pair:
+    """A preference as token ids: both answers follow the same prompt and end with EOS."""
+
+    prompt: list[int]
+    chosen: list[int]
+    rejected: list[int]
+
+    @property
+    def tokens(self) -> int:
+        return 2 * len(self.prompt) + len(self.chosen) + len(self.rejected)
+
+
+@register("dpo", config=DpoConfig)
+class Dpo(Stage):
+    """TRL's DPOTrainer; the reference is the loaded model with this stage's adapter off: the input policy."""
+
+    version = 1
+    consumes = {"policy": "model"}
+
+    def validate(self, config: DpoConfig) -> None:
+        from trl import DPOConfig
+
+        if "train" not in config.data:
+            raise ConfigError("data.train: name the data set of preference pairs to train on")
+        arguments.check(DPOConfig, config.train)
+        peft_config(config.peft)
+
+    def run(self, ctx: Context) -> dict[str, float]:
+        policy = run.open_policy(ctx)
+        pairs = _pairs(ctx, policy)
+        answers = [Example(p.prompt + p.chosen, [-100] * len(p.prompt) + p.chosen) for p in pairs]
+        run.check_examples(ctx, policy, answers, ctx.data["train"].stage)
+        before = probes.next_token_logits(policy.model, policy.tokenizer)
+        trainer = _trainer(ctx, policy, pairs)
+        _probe(ctx, policy, trainer, before)
+        metrics = run.train(ctx, policy, trainer, sum(pair.tokens for pair in pairs))
+        return {**metrics, **_alarms(ctx, trainer)}
+
+
+def _pairs(ctx: Context, policy: Policy) -> list[Pair]:
+    """Tokenized pairs in seeded order; those that are too long or equal are counted, not cut."""
+    rows = artifact.rows(ctx.data["train"])
+    pairs, because = [], {"longer than max_length": 0, "chosen equals rejected": 0}
+    for row in rows:
+        prompt = prompt_ids(policy.tokenizer, row["prompt"])
+        pair = Pair(prompt, answer_ids(policy.tokenizer, row["chosen"]), answer_ids(policy.tokenizer, row["rejected"]))
+        if pair.chosen == pair.rejected:
+            because["chosen equals rejected"] += 1
+        elif len(prompt) + max(len(pair.chosen), len(pair.rejected)) > ctx.config.max_length:
+            because["longer than max_length"] += 1
+        else:
+            pairs.append(pair)
+    random.Random(ctx.config.seed).shuffle(pairs)
+    pairs = pairs[: ctx.config.max_pairs or None]
+    ctx.record("data", {
+        "rows_kept": len(pairs), "rows_rejected": sum(because.values()), "rejected_because": because,
+        "rows_available": len(rows), "tokens": sum(pair.tokens for pair in pairs),
+        "trained_tokens": sum(len(pair.chosen) + len(pair.rejected) for pair in pairs),
+    })  # fmt: skip
+    return pairs
+
+
+def _trainer(ctx: Context, policy: Policy, pairs: list[Pair]) -> "DPOTrainer":
+    from datasets import Dataset
+    from trl import DPOConfig, DPOTrainer
+
+    class Trainer(DPOTrainer):
+        """The pairs are tokenized already, and reference log-probabilities are not cached under a library's hash."""
+
+        def create_model_card(self, *args: Any, **kwargs: Any) -> None:
+            """The manifest describes the artifact; a card for each checkpoint would only cost time."""
+
+        def _prepare_dataset(self, dataset: Any, *args: Any) -> Any:
+            return dataset
+
+        def _precompute_ref_logps(self, dataset: Any, name: str, batch_size: int) -> Any:
+            head.install(policy.model, policy.device)
+            return _with_reference(self, dataset, batch_size)
+
+    columns = {"prompt_ids": "prompt", "chosen_ids": "chosen", "rejected_ids": "rejected"}
+    dataset = Dataset.from_dict({name: [getattr(pair, field) for pair in pairs] for name, field in columns.items()})
+    args = arguments.build(DPOConfig, ctx.config, rows=len(pairs), ckpt=ctx.ckpt, device=policy.device)
+    ctx.log(
+        f"{len(pairs)} pairs, {sum(p.tokens for p in pairs)} tokens, {args.per_device_train_batch_size} pairs at a time"
+    )
+    return Trainer(
+        model=policy.model, args=args, train_dataset=dataset, processing_class=policy.tokenizer,
+        peft_config=run.new_adapter(ctx),
+    )  # fmt: skip
+
+
+def _with_reference(trainer: "DPOTrainer", dataset: Any, batch_size: int) -> Any:
+    """The data set with the input policy's summed log-probability of either answer, computed once."""
+    chosen: list[float] = []
+    rejected: list[float] = []
+    trainer.model.eval()
+    for start in range(0, len(dataset), batch_size):
+        batch = trainer.data_collator([dataset[i] for i in range(start, min(start + batch_size, len(dataset)))])
+        batch = {key: value.to(trainer.args.device) for key, value in batch.items()}
+        first, second = trainer.compute_ref_log_probs(trainer.model, batch)
+        chosen += first.tolist()
+        rejected += second.tolist()
+    trainer.model.train()
+    return dataset.add_column("ref_chosen_logps", chosen).add_column("ref_rejected_logps", rejected)
+
+
+def _probe(ctx: Context, policy: Policy, trainer: "DPOTrainer", before: Any) -> None:
+    """Reference equals input policy, and for the sigmoid loss log 2 at step 0."""
+    import torch
+
+    rows = [trainer.train_dataset[i] for i in range(min(2, len(trainer.train_dataset)))]
+    batch = {key: value.to(policy.device) for key, value in trainer.data_collator(rows).items()}
+    labels = batch["input_ids"].masked_fill(batch["completion_mask"] == 0, -100)
+    found = [
+        probes.eos_is_trained(policy.tokenizer, labels, 2 * len(rows)),
+        probes.starts_at_input(trainer.model, policy.tokenizer, before),
+        probes.reference_is_input(trainer.model, policy.tokenizer, before),
+    ]
+    if list(trainer.args.loss_type) == ["sigmoid"] and not trainer.args.label_smoothing:
+        with torch.no_grad():
+            loss = float(trainer.compute_loss(trainer.model, dict(batch)))
+        trainer._metrics["train"].clear()  # the probe's batch is not part of the training curve
+        found.append(probes.loss_is_log_2(loss, policy.model.dtype))
+    probes.require(ctx, found)
+
+
+def _alarms(ctx: Context, trainer: "DPOTrainer") -> dict[str, float]:
+    """The last quarter's implicit rewards; an alarm when the chosen answers became less likely than under the input."""
+    logged = [entry for entry in trainer.state.log_history if "rewards/chosen" in entry]
+    tail = logged[-max(1, len(logged) // 4) :]
+    if not tail:
+        return {}
+    means = {
+        key: sum(entry[f"rewards/{key}"] for entry in tail) / len(tail) for key in ("chosen", "margins", "accuracies")
+    }
+    if means["chosen"] < 0:
+        ctx.record("alarms", [{
+            "name": "chosen_probability_fell",
+            "detail": f"chosen answers became less likely than before DPO (mean reward {means['chosen']:.3f}); "
+            "raise train.beta, lower the learning rate, or add an SFT term with train.loss_type=[sigmoid,sft]",
+        }])  # fmt: skip
+        ctx.log("alarm: the log-probability of the chosen answers fell below the input policy's")
+    return {f"reward_{key}": value for key, value in means.items()}

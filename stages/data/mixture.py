@@ -1,0 +1,92 @@
+"""Token-weighted mixtures of sources, exact to half a point, deterministic under a seed."""
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pipeline.errors import DataError
+from stages.models.chat import Example
+
+TOLERANCE = 0.005  # realised share against asked share
+
+
+@dataclass(frozen=True)
+class Source:
+    """Tokenized rows and the share of the mixture's tokens that they shall make up."""
+
+    name: str
+    examples: Sequence[Example]
+    share: float
+    cuttable: bool = False  # plain text may be cut to fill the budget, a conversation may not
+
+
+@dataclass
+class Part:
+    """What one source really gave."""
+
+    asked: float
+    realised: float
+    tokens: int
+    trained_tokens: int
+    rows: int
+    epochs: float  # rows drawn / rows there are; above 1 the source was repeated
+
+
+def mix(sources: Sequence[Source], total: int, seed: int) -> tuple[list[Example], dict[str, Part]]:
+    """Draw about `total` tokens, each source without replacement until it is used up, then again from its start.
+
+    Returns the rows, shuffled, and one Part for each source with a share above 0. Raises DataError when a source is
+    empty or its rows are too long for its budget, so that the realised share misses the asked one by over half a point.
+    """
+    used = [source for source in sources if source.share > 0]
+    if abs(sum(source.share for source in used) - 1) > 1e-6:
+        raise DataError(f"mixture shares add up to {sum(s.share for s in used):.4f}, not 1")
+    drawn = {source.name: _draw(source, round(source.share * total), seed) for source in used if not source.cuttable}
+    tokens = {name: sum(len(row.ids) for row in rows) for name, rows in drawn.items()}
+    cuttable = sum(source.share for source in used if source.cuttable)
+    if drawn and cuttable:  # whole rows miss their budget by a few tokens; what can be cut makes the shares right again
+        total = round(sum(tokens.values()) / (1 - cuttable))
+    drawn |= {source.name: _draw(source, round(source.share * total), seed) for source in used if source.cuttable}
+    tokens = {name: sum(len(row.ids) for row in rows) for name, rows in drawn.items()}
+    parts = {
+        source.name: Part(
+            asked=source.share,
+            realised=tokens[source.name] / max(1, sum(tokens.values())),
+            tokens=tokens[source.name],
+            trained_tokens=sum(row.trained for row in drawn[source.name]),
+            rows=len(drawn[source.name]),
+            epochs=round(len(drawn[source.name]) / len(source.examples), 3),
+        )
+        for source in used
+    }
+    for name, part in parts.items():
+        if abs(part.realised - part.asked) > TOLERANCE:
+            raise DataError(
+                f"mixture: {name} makes up {part.realised:.1%} of the tokens, asked {part.asked:.1%}: its rows do not "
+                f"fit a budget of {round(part.asked * total)} tokens; raise max_tokens or shorten the rows"
+            )
+    rows = [row for source in used for row in drawn[source.name]]
+    random.Random(seed).shuffle(rows)
+    return rows, parts
+
+
+def _draw(source: Source, budget: int, seed: int) -> list[Example]:
+    """Rows of `source` in seeded order that fill `budget` tokens as far as whole rows can."""
+    if not source.examples:
+        raise DataError(f"mixture: {source.name} has no rows, but {source.share:.1%} of the tokens shall come from it")
+    order = list(source.examples)
+    random.Random(f"{seed}:{source.name}").shuffle(order)
+    shortest = min(len(row.ids) for row in order)
+    rows: list[Example] = []
+    while budget >= shortest:
+        for row in order:
+            if len(row.ids) <= budget:
+                rows.append(row)
+                budget -= len(row.ids)
+            elif source.cuttable and budget >= 2:
+                rows.append(Example(row.ids[:budget], row.labels[:budget]))
+                return rows
+    if rows:  # the last row is exchanged for the one that brings the sum nearest to the budget
+        budget += len(rows.pop().ids)
+    rows.append(min(order, key=lambda row: abs(len(row.ids) - budget)))
+    return rows

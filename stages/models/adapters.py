@@ -1,0 +1,35 @@
+"""PEFT methods by name: what a training stage may put on top of its input's chain."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from pipeline.errors import ConfigError
+from pipeline.schema import PeftConfig
+
+if TYPE_CHECKING:
+    import peft
+
+
+def lora(config: PeftConfig) -> "peft.PeftConfig":
+    """Low-rank adaptation (Hu et al. 2021, arXiv 2106.09685)."""
+    from peft import LoraConfig
+
+    return LoraConfig(
+        r=config.r,
+        lora_alpha=config.alpha,
+        lora_dropout=config.dropout,
+        target_modules=config.target_modules if isinstance(config.target_modules, str) else list(config.target_modules),
+        task_type="CAUSAL_LM",
+    )
+
+
+METHODS: dict[str, Callable[[PeftConfig], "peft.PeftConfig"]] = {"lora": lora}
+
+
+def peft_config(config: PeftConfig) -> "peft.PeftConfig":
+    """The library's config for `config.method`; ConfigError for an unknown method or an impossible value."""
+    if config.method not in METHODS:
+        raise ConfigError(f"peft.method={config.method!r} is unknown; known: {', '.join(METHODS)}")
+    if config.r < 1:
+        raise ConfigError(f"peft.r={config.r}: the rank of an adapter is at least 1")
+    return METHODS[config.method](config)

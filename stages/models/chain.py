@@ -1,0 +1,189 @@
+"""A model as a base and an ordered chain of adapters: written as `model.json`, loaded with every adapter active.
+
+Frozen upstream adapters are not PEFT adapters of the loaded model. They are added to the output of their linear layers
+by forward hooks, rank-concatenated, below whatever PEFT wraps around the layer later. So the one PEFT adapter of a
+training stage is its own, and "adapter off" means exactly the input policy, never the bare base.
+"""
+
+import hashlib
+import json
+import math
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline.context import Artifact
+from pipeline.errors import StoreError
+from stages.models.chat import special_tokens, template_digest, tokenizer_digest
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+PEFT_PREFIX = "base_model.model."
+
+
+@dataclass
+class AdapterRef:
+    """One link of the chain. `digest` is the sha256 of its weights file."""
+
+    stage: str
+    artifact: str
+    digest: str
+    method: str
+    r: int
+    path: str = "model/adapter"  # inside the artifact
+
+
+@dataclass
+class Chain:
+    """What `model.json` says: a base artifact and adapters in the order in which they were trained."""
+
+    base: dict[str, str]  # artifact, digest (of the weights), source
+    adapters: list[AdapterRef] = field(default_factory=list)
+    heads: dict[str, Any] = field(default_factory=dict)
+    tokenizer_digest: str = ""
+    template_digest: str = ""
+    special_tokens: dict[str, int | None] = field(default_factory=dict)
+    schema: int = 1
+
+    @classmethod
+    def read(cls, artifact: Artifact) -> "Chain":
+        raw = json.loads((artifact.path / "model" / "model.json").read_text())
+        return cls(**{**raw, "adapters": [AdapterRef(**adapter) for adapter in raw["adapters"]]})
+
+    def write(self, folder: Path) -> None:
+        (folder / "model.json").write_text(json.dumps(asdict(self), indent=2, sort_keys=True) + "\n")
+
+
+@dataclass
+class Policy:
+    """A loaded model with its chain active."""
+
+    model: "PreTrainedModel"
+    tokenizer: "PreTrainedTokenizerBase"
+    chain: Chain
+    device: str
+
+
+def file_digest(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def resolve_device(name: str) -> str:
+    """`auto` is cuda where there is one, else cpu."""
+    import torch
+
+    return ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name
+
+
+def base_model(folder: Path, device: str) -> "PreTrainedModel":
+    """The base's weights in their stored dtype, in eval mode, without gradients."""
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(
+        folder, dtype="auto", attn_implementation="sdpa", local_files_only=True
+    )
+    return model.to(device).eval().requires_grad_(False)
+
+
+def load_tokenizer(folder: Path) -> "PreTrainedTokenizerBase":
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(folder, local_files_only=True)
+
+
+def load_policy(artifact: Artifact, lineage: dict[str, Artifact], *, device: str) -> Policy:
+    """The model artifact ready to run: base once, every adapter of its chain active, eval mode, no gradients.
+
+    Raises StoreError when a link is missing or its weights are not those that the chain was trained on.
+    """
+    chain = Chain.read(artifact)
+    known = {**lineage, artifact.id: artifact}
+    device = resolve_device(device)
+    folder = _link(known, chain.base["artifact"]).path / "model"
+    model, tokenizer = base_model(folder, device), load_tokenizer(folder)
+    if tokenizer_digest(tokenizer) != chain.tokenizer_digest or template_digest(tokenizer) != chain.template_digest:
+        raise StoreError(f"{artifact.stage}: the tokenizer or chat template of {folder} is not the recorded one")
+    attach(model, [adapter_weights(_link(known, ref.artifact), ref) for ref in chain.adapters])
+    return Policy(model, tokenizer, chain, device)
+
+
+def _link(known: dict[str, Artifact], artifact_id: str) -> Artifact:
+    if artifact_id not in known:
+        raise StoreError(f"the model chain names artifact {artifact_id}, which is not upstream of this stage")
+    return known[artifact_id]
+
+
+@dataclass
+class AdapterWeights:
+    """A frozen LoRA: module name -> (A of shape (r, in), B of shape (out, r) with the scaling in it)."""
+
+    ref: AdapterRef
+    layers: dict[str, tuple["torch.Tensor", "torch.Tensor"]]
+
+
+def adapter_weights(artifact: Artifact, ref: AdapterRef) -> AdapterWeights:
+    """Read one adapter in PEFT's own format and check that it is the recorded one."""
+    from safetensors.torch import load_file
+
+    folder = artifact.path / ref.path
+    weights = folder / "adapter_model.safetensors"
+    if file_digest(weights) != ref.digest:
+        raise StoreError(
+            f"{weights} is not the adapter that the chain was trained on; rebuild with --force {ref.stage}"
+        )
+    config = json.loads((folder / "adapter_config.json").read_text())
+    tensors = load_file(weights)
+    names = sorted(key.removesuffix(".lora_A.weight") for key in tensors if key.endswith(".lora_A.weight"))
+    if len(tensors) != 2 * len(names):
+        raise StoreError(f"{weights} holds more than LoRA matrices; this version stacks plain LoRA only")
+    layers = {}
+    for name in names:
+        a, b = tensors[f"{name}.lora_A.weight"], tensors[f"{name}.lora_B.weight"]
+        scaling = config["lora_alpha"] / (math.sqrt(a.shape[0]) if config.get("use_rslora") else a.shape[0])
+        layers[name.removeprefix(PEFT_PREFIX)] = (a, b * scaling)
+    return AdapterWeights(ref, layers)
+
+
+def attach(model: "PreTrainedModel", adapters: list[AdapterWeights]) -> None:
+    """Add the frozen adapters to the layers' outputs: one hook a layer, all ranks in one pair of matrices."""
+    import torch
+
+    modules = dict(model.named_modules())
+    names = sorted({name for adapter in adapters for name in adapter.layers})
+    if missing := [name for name in names if name not in modules]:
+        raise StoreError(f"the chain adapts layers that the base does not have: {', '.join(missing[:3])}")
+    for name in names:
+        pairs = [adapter.layers[name] for adapter in adapters if name in adapter.layers]
+        module = modules[name]
+        device = next(module.parameters()).device
+        module.register_buffer("chain_a", torch.cat([a for a, _ in pairs]).to(device), persistent=False)
+        module.register_buffer("chain_b", torch.cat([b for _, b in pairs], dim=1).to(device), persistent=False)
+        module.register_forward_hook(_add_low_rank)
+
+
+def _add_low_rank(module: "torch.nn.Module", args: tuple, output: "torch.Tensor") -> "torch.Tensor":
+    from torch.nn.functional import linear
+
+    low = linear(args[0].to(module.chain_a.dtype), module.chain_a)
+    return output + linear(low, module.chain_b).to(output.dtype)
+
+
+def base_chain(artifact_id: str, source: str, folder: Path) -> Chain:
+    """The chain of a freshly imported base: no adapters yet."""
+    tokenizer = load_tokenizer(folder)
+    digest = hashlib.sha256("".join(file_digest(path) for path in sorted(folder.glob("*.safetensors"))).encode())
+    return Chain(
+        base={"artifact": artifact_id, "digest": digest.hexdigest(), "source": source},
+        tokenizer_digest=tokenizer_digest(tokenizer),
+        template_digest=template_digest(tokenizer),
+        special_tokens=special_tokens(tokenizer),
+    )
+
+
+def extend(chain: Chain, stage: str, artifact_id: str, folder: Path, method: str, r: int) -> Chain:
+    """The chain with the adapter in `folder` as its newest link."""
+    ref = AdapterRef(stage, artifact_id, file_digest(folder / "adapter_model.safetensors"), method, r)
+    return Chain(**{**vars(chain), "adapters": [*chain.adapters, ref]})

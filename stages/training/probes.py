@@ -1,0 +1,163 @@
+"""Checks at every hand-over, run at the start of each training stage (`docs/probes.md` names what each has caught).
+
+Each returns a Probe; `require` turns a failed one into an error that says what it means and what to do.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+from pipeline.context import Context
+from pipeline.errors import DataError, JourneymanError, StageFailed
+from stages.models.chain import Policy
+from stages.models.chat import IGNORE, PROBE, Example, prompt_ids, template_digest
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+@dataclass(frozen=True)
+class Probe:
+    name: str
+    passed: bool
+    detail: str
+    fix: str = ""
+    error: type[JourneymanError] = StageFailed
+
+
+def require(ctx: Context, probes: Sequence[Probe]) -> None:
+    """Record all probes in the manifest; raise the first failed one's error."""
+    rows = ctx.sections.get("probes", []) + [
+        {k: v for k, v in asdict(p).items() if k in ("name", "passed", "detail")} for p in probes
+    ]
+    ctx.record("probes", rows)
+    for probe in probes:
+        if not probe.passed:
+            raise probe.error(f"probe {probe.name} failed: {probe.detail}. {probe.fix}")
+
+
+def tolerance(dtype: "torch.dtype") -> float:
+    """How far two computations of the same log-probability may differ, in nats."""
+    import torch
+
+    return 1e-3 if dtype == torch.float32 else 0.15
+
+
+def template_equals_upstream(policy: Policy) -> Probe:
+    """The template as rendered now against the one that the input model's chain recorded."""
+    return Probe(
+        "template_equals_upstream",
+        template_digest(policy.tokenizer) == policy.chain.template_digest,
+        "a probe conversation renders to the tokens that the input model was trained with",
+        "The chat template drifted between two stages; the tokenizer folder of the base artifact is its only source",
+    )
+
+
+def trained_tokens(examples: Sequence[Example], source: str) -> Probe:
+    """Every row that is kept trains at least one token."""
+    empty = sum(not example.trained for example in examples)
+    return Probe(
+        "trained_tokens",
+        bool(examples) and empty == 0,
+        f"{len(examples)} rows of {source}, {empty} without a trained token",
+        "Raise max_length, or shorten the prompts",
+        DataError,
+    )
+
+
+def one_bos(tokenizer: "PreTrainedTokenizerBase", examples: Sequence[Example]) -> Probe:
+    """No sequence starts with BOS twice, as rendering and then tokenizing with special tokens would make it."""
+    bos = tokenizer.bos_token_id
+    doubled = sum(bos is not None and example.ids[:2] == [bos, bos] for example in examples)
+    return Probe(
+        "one_bos", doubled == 0, f"{doubled} of {len(examples)} rows start with BOS twice",
+        "Encode rendered text with add_special_tokens=False",
+    )  # fmt: skip
+
+
+def eos_is_trained(tokenizer: "PreTrainedTokenizerBase", labels: "torch.Tensor", expected: int) -> Probe:
+    """The collated labels train EOS as often as answers end, also when the pad token is the EOS token."""
+    found = int((labels == tokenizer.eos_token_id).sum())
+    return Probe(
+        "eos_is_trained",
+        found >= expected,
+        f"{found} trained EOS tokens in the first batch, {expected} answers or documents end in it",
+        "A collator masks EOS (pad token = EOS?), so the model would never learn to stop",
+    )
+
+
+def next_token_logits(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase") -> "torch.Tensor":
+    """Log-probabilities after a fixed conversation: the fingerprint of what a model computes. Shape (vocabulary,)."""
+    import torch
+
+    ids = torch.tensor([prompt_ids(tokenizer, PROBE)], device=model.device)
+    was_training = model.training
+    model.eval()
+    with torch.no_grad():
+        logits = model(input_ids=ids, use_cache=False).logits[0, -1].float()
+    model.train(was_training)
+    return torch.log_softmax(logits, dim=-1)
+
+
+def starts_at_input(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", before: "torch.Tensor") -> Probe:
+    """With its fresh adapter on, the model still computes what its input policy computes."""
+    gap = float((next_token_logits(model, tokenizer) - before).abs().max())
+    return Probe(
+        "starts_at_input", gap <= tolerance(model.dtype),
+        f"largest difference of a log-probability from the input policy's: {gap:.2g}",
+        "The input's adapters are not all active, or the new adapter does not start at zero",
+    )  # fmt: skip
+
+
+def reference_is_input(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", before: "torch.Tensor") -> Probe:
+    """With the newest adapter off, the model is the input policy with its whole chain: not the bare base."""
+    with model.disable_adapter():
+        gap = float((next_token_logits(model, tokenizer) - before).abs().max())
+    return Probe(
+        "reference_is_input", gap <= tolerance(model.dtype),
+        f"largest difference of a log-probability from the input policy's: {gap:.2g}",
+        "The reference is another model than the one that preference training starts from",
+    )  # fmt: skip
+
+
+def loss_is_log_2(first_loss: float, model_dtype: "torch.dtype") -> Probe:
+    """At step 0 policy and reference agree, so the sigmoid DPO loss is log 2 on every pair."""
+    return Probe(
+        "loss_is_log_2", abs(first_loss - math.log(2)) <= tolerance(model_dtype),
+        f"DPO loss at step 0 is {first_loss:.5f}, log 2 is {math.log(2):.5f}",
+        "Policy and reference differ before the first step",
+    )  # fmt: skip
+
+
+def packed_equals_unpacked(model: "PreTrainedModel", examples: Sequence[Example]) -> Probe:
+    """Summed loss of a few documents in one packed row against the same documents one by one."""
+    import torch
+
+    def nll(ids: list[int], labels: list[int], positions: list[int]) -> float:
+        def row(values: list[int]) -> "torch.Tensor":
+            return torch.tensor([values], device=model.device)
+
+        logits = model(input_ids=row(ids), position_ids=row(positions), use_cache=False).logits[0, :-1].float()
+        return float(
+            torch.nn.functional.cross_entropy(logits, row(labels)[0, 1:], ignore_index=IGNORE, reduction="sum")
+        )
+
+    cut = [Example(e.ids[:48], [IGNORE, *e.ids[1:48]]) for e in examples[:3]]  # every token but the first is scored
+    was_training = model.training
+    model.eval()
+    with torch.no_grad():
+        apart = sum(nll(e.ids, e.labels, list(range(len(e.ids)))) for e in cut)
+        together = nll(
+            [i for e in cut for i in e.ids],
+            [i for e in cut for i in e.labels],
+            [p for e in cut for p in range(len(e.ids))],
+        )
+    model.train(was_training)
+    gap = abs(together - apart) / max(abs(apart), 1e-9)
+    return Probe(
+        "packed_equals_unpacked", gap <= (1e-4 if model.dtype == torch.float32 else 2e-2),
+        f"loss of {len(cut)} documents packed {together:.4f}, apart {apart:.4f}",
+        "Documents in one row see each other; the attention implementation ignores position resets",
+    )  # fmt: skip

@@ -1,0 +1,145 @@
+"""One training stage from its input policy to its published adapter: the part that all trainers share."""
+
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline.context import Context
+from pipeline.errors import StageFailed
+from stages.models.adapters import peft_config
+from stages.models.chain import Policy, extend, load_policy, resolve_device
+from stages.models.chat import Example
+from stages.training import head, probes
+from stages.training.tracking import tracked
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+    from transformers import Trainer
+
+
+def open_policy(ctx: Context) -> Policy:
+    """The stage's input policy on this machine, its template compared with the recorded one."""
+    import torch
+
+    started = time.monotonic()
+    if ctx.config.runtime.threads:
+        torch.set_num_threads(ctx.config.runtime.threads)
+    policy = load_policy(ctx.inputs["policy"], ctx.lineage, device=resolve_device(ctx.config.runtime.device))
+    probes.require(ctx, [probes.template_equals_upstream(policy)])
+    ctx.record("timing", {"load_seconds": time.monotonic() - started})
+    return policy
+
+
+def check_examples(ctx: Context, policy: Policy, examples: Sequence[Example], source: str) -> None:
+    probes.require(ctx, [probes.trained_tokens(examples, source), probes.one_bos(policy.tokenizer, examples)])
+
+
+def packed(ctx: Context, examples: Sequence[Example]) -> "Dataset":
+    """Sequences of at most `max_length` tokens, best-fit packed, with `seq_lengths` for position resets."""
+    from datasets import Dataset
+    from trl import pack_dataset
+
+    plain = Dataset.from_dict({"input_ids": [e.ids for e in examples], "labels": [e.labels for e in examples]})
+    return pack_dataset(plain, ctx.config.max_length, "bfd")
+
+
+def one_each(examples: Sequence[Example]) -> "Dataset":
+    """One sequence for each example; the collator pads them."""
+    from datasets import Dataset
+
+    return Dataset.from_dict({"input_ids": [e.ids for e in examples], "labels": [e.labels for e in examples]})
+
+
+def new_adapter(ctx: Context) -> Any:
+    """The stage's own adapter; its weights are drawn under the stage's seed."""
+    from transformers import set_seed
+
+    set_seed(ctx.config.seed)
+    return peft_config(ctx.config.peft)
+
+
+def train(ctx: Context, policy: Policy, trainer: "Trainer", tokens: int) -> dict[str, float]:
+    """Train to the end, from the newest checkpoint if there is one; save adapter, chain and history under `ctx.out`.
+
+    `tokens`: tokens of one epoch, for the throughput. Returns the metrics for the manifest.
+    """
+    from transformers import PrinterCallback
+
+    loss_head = head.install(policy.model, policy.device)
+    ctx.log(f"loss head: {loss_head}")
+    newest = newest_checkpoint(ctx.ckpt)
+    start = int(newest.name.split("-")[1]) if newest else 0
+    if newest:
+        ctx.log(f"resuming from step {start}")
+    started = time.monotonic()
+    with tracked(ctx) as run:
+        trainer.remove_callback(PrinterCallback)
+        trainer.add_callback(_progress(ctx, run))
+        trainer.train(resume_from_checkpoint=str(newest) if newest else None)
+    seconds = time.monotonic() - started
+    state = trainer.state
+    if not all(_finite(entry.get("loss", 0.0)) for entry in state.log_history):
+        raise StageFailed("the loss became NaN or infinite; lower train.learning_rate or look at the data")
+    _publish(ctx, policy, trainer)
+    done = state.global_step - start
+    ctx.record("training", {"start_step": start, "end_step": state.global_step, "max_steps": state.max_steps,
+                            "loss_head": loss_head})  # fmt: skip
+    ctx.record("timing", {**ctx.sections["timing"], "train_seconds": seconds})
+    losses = [entry["loss"] for entry in state.log_history if "loss" in entry]
+    rate = tokens * float(trainer.args.num_train_epochs) * done / max(1, state.max_steps) / seconds
+    return {
+        "steps": float(state.global_step),
+        "first_loss": losses[0] if losses else 0.0,
+        "final_loss": losses[-1] if losses else 0.0,
+        "tokens_per_second": rate,
+    }
+
+
+def newest_checkpoint(folder: Path) -> Path | None:
+    """The checkpoint with the highest step among those whose trainer state, written last, is there."""
+    complete = [path for path in folder.glob("checkpoint-*") if (path / "trainer_state.json").is_file()]
+    return max(complete, key=lambda path: int(path.name.split("-")[1]), default=None)
+
+
+def _finite(value: float) -> bool:
+    return value == value and abs(value) != float("inf")
+
+
+def _progress(ctx: Context, run: Any) -> Any:
+    from transformers import TrainerCallback
+
+    class Progress(TrainerCallback):
+        def on_log(self, args: Any, state: Any, control: Any, logs: dict | None = None, **kwargs: Any) -> None:
+            if run is not None and logs:
+                run.log(
+                    {key: value for key, value in logs.items() if isinstance(value, int | float)},
+                    step=state.global_step,
+                )
+            if logs and "loss" in logs:
+                ctx.log(f"step {state.global_step}/{state.max_steps} loss {float(logs['loss']):.4f}")
+
+    return Progress()
+
+
+def _publish(ctx: Context, policy: Policy, trainer: "Trainer") -> None:
+    """Write `model/adapter`, `model/model.json` and `history.jsonl`, the same bytes for the same training."""
+    folder = ctx.out / "model" / "adapter"
+    trainer.model.save_pretrained(folder, save_embedding_layers=False)
+    (folder / "README.md").unlink(missing_ok=True)
+    _normalise(folder / "adapter_config.json", policy.chain.base["artifact"])
+    chain = extend(policy.chain, ctx.stage, ctx.id, folder, ctx.config.peft.method, ctx.config.peft.r)
+    chain.write(ctx.out / "model")
+    keep = ("train_runtime", "train_samples_per_second", "train_steps_per_second", "total_flos")
+    with (ctx.out / "history.jsonl").open("w") as stream:
+        for entry in trainer.state.log_history:
+            stream.write(json.dumps({k: v for k, v in entry.items() if k not in keep}, sort_keys=True) + "\n")
+
+
+def _normalise(path: Path, base: str) -> None:
+    """PEFT writes sets in hash order and a local path as the base: sort the one, name the artifact for the other."""
+    config = json.loads(path.read_text())
+    config["base_model_name_or_path"] = base
+    config = {key: sorted(value) if isinstance(value, list) else value for key, value in config.items()}
+    path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")

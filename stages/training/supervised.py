@@ -1,0 +1,50 @@
+"""Next-token training on tokenized rows: TRL's SFTTrainer as `sft` and `domain` use it."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from pipeline.context import Context
+from stages.models.chain import Policy
+from stages.models.chat import Example
+from stages.training import arguments, probes, run
+
+
+def fit(ctx: Context, policy: Policy, examples: Sequence[Example], *, pack: bool) -> dict[str, float]:
+    """Train the stage's adapter on `examples` in sequences of at most `max_length` tokens; returns the metrics."""
+    from trl import SFTConfig, SFTTrainer
+
+    before = probes.next_token_logits(policy.model, policy.tokenizer)
+    dataset = run.packed(ctx, examples) if pack else run.one_each(examples)
+    args = arguments.build(SFTConfig, ctx.config, rows=len(dataset), ckpt=ctx.ckpt, device=policy.device)
+    args.packing = pack
+    args.dataset_kwargs = {"skip_prepare_dataset": True}
+
+    class Trainer(SFTTrainer):
+        def create_model_card(self, *args: Any, **kwargs: Any) -> None:
+            """The manifest describes the artifact; a card for each checkpoint would only cost time."""
+
+    trainer = Trainer(
+        model=policy.model, args=args, train_dataset=dataset, processing_class=policy.tokenizer,
+        peft_config=run.new_adapter(ctx),
+    )  # fmt: skip
+    _probe(ctx, policy, trainer, dataset, examples, before, pack)
+    tokens = sum(len(example.ids) for example in examples)
+    ctx.log(f"{len(examples)} rows, {tokens} tokens in {len(dataset)} sequences, {ctx.config.batch_size} a step")
+    return run.train(ctx, policy, trainer, tokens)
+
+
+def _probe(
+    ctx: Context, policy: Policy, trainer: Any, dataset: Any, examples: Sequence[Example], before: Any, pack: bool
+) -> None:
+    first = dataset.select(range(min(4, len(dataset))))
+    eos = policy.tokenizer.eos_token_id
+    expected = sum(label == eos for row in first["labels"] for label in row)
+    batch = trainer.data_collator([dict(row) for row in first])
+    found = [
+        probes.eos_is_trained(policy.tokenizer, batch["labels"], expected),
+        probes.starts_at_input(trainer.model, policy.tokenizer, before),
+        probes.reference_is_input(trainer.model, policy.tokenizer, before),
+    ]
+    if pack:
+        found.append(probes.packed_equals_unpacked(trainer.model, examples))
+    probes.require(ctx, found)
