@@ -1,0 +1,89 @@
+"""How the run ended: the headline, the verdict in words, and the gates."""
+
+from typing import Any
+
+from pipeline.report import words
+from pipeline.report.collect import Run
+from pipeline.report.effect import Effect, extreme, tones
+
+ENDS = {
+    2: "The configuration was refused before anything ran.",
+    4: "The data broke its contract before training.",
+    5: "A stage failed; the same command resumes it.",
+    130: "The run was interrupted; the same command resumes it.",
+}
+
+
+def headline(run: Run, found: Effect) -> dict[str, Any]:
+    judged = gates(run)
+    passed = sum(gate.get("passed") is True for gate in judged)
+    tone = "bad" if run.data.get("exit") else "good" if passed == len(judged) else "warn"
+    return {
+        "experiment": run.data.get("experiment") or "?",
+        "verdict": verdict(run, found),
+        "tone": tone,
+        "best": extreme(found, "good"),
+        "cost": extreme(found, "bad"),
+        "gates": f"{passed} of {len(judged)}" if judged else "none set",
+        "took": words.duration(run.data.get("seconds")),
+        "date": words.moment(run.data.get("started")),
+    }
+
+
+def verdict(run: Run, found: Effect) -> str:
+    """How the run ended, what improved most and what it cost."""
+    best, cost, by = extreme(found, "good"), extreme(found, "bad"), tones(found)
+    parts = [_end(run)]
+    if found.last:
+        total, (better, worse, level) = len(found.last), (len(by[tone]) for tone in ("good", "bad", "flat"))
+        against = f"Against the start, {found.models[-1]} is better on {better} of {total} suites"
+        parts.append(f"{against}, worse on {worse}, unclear on {level}.")
+    if best:
+        parts.append(f"Most improved: {best}.")
+    if cost:
+        parts.append(f"Largest cost: {cost}.")
+    return " ".join(parts)
+
+
+def _end(run: Run) -> str:
+    code, all_gates = run.data.get("exit"), gates_of(run)
+    missed = [gate for gate in all_gates if gate.get("passed") is False]
+    if code == 3:
+        return f"A gate refused the model: {_sentence(missed[0]) if missed else 'see below'}."
+    broken = [node for node in run.nodes.values() if node.status == "FAILED"]
+    if broken:
+        return f"Stage {broken[0].name} failed: {broken[0].entry.get('reason') or 'see its log'}."
+    if code:
+        return ENDS.get(code, f"The run ended with exit code {code}.")
+    if not all_gates:
+        return "The run finished; no gates were set."
+    if missed:
+        warned = ", ".join(str(gate.get("name")) for gate in missed)
+        return f"{len(all_gates) - len(missed)} of {len(all_gates)} gates passed; {warned} only warned."
+    return f"Every gate passed ({len(all_gates)} of {len(all_gates)})."
+
+
+def gates_of(run: Run) -> list[dict[str, Any]]:
+    return run.data.get("gates") or []
+
+
+def gates(run: Run) -> list[dict[str, Any]]:
+    """Judged gates as the run wrote them, then those that the experiment sets and the run did not reach."""
+    judged = [{**gate, "word": _gate_word(gate), "sentence": _sentence(gate) + "."} for gate in gates_of(run)]
+    names = {gate.get("name") for gate in judged}
+    waiting = {name: gate for name, gate in (run.config.get("gates") or {}).items() if name not in names}
+    for name, gate in waiting.items():
+        sentence = f"{gate.get('rule')} on {gate.get('suite')} was not judged: the run did not get that far."
+        judged.append({**gate, "name": name, "word": "not judged", "sentence": sentence})
+    return judged
+
+
+def _sentence(gate: dict[str, Any]) -> str:
+    """The gate's own sentence, without the Markdown of its code names and without its full stop."""
+    return str(gate.get("sentence") or gate.get("name")).replace("`", "").rstrip(".")
+
+
+def _gate_word(gate: dict[str, Any]) -> str:
+    if gate.get("passed") is None:
+        return "not judged"
+    return "passed" if gate["passed"] else "warning" if gate.get("action") == "warn" else "refused"

@@ -1,0 +1,127 @@
+"""How the report says things: names of measurements, numbers with their units, spans of time."""
+
+import math
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+METRICS = {
+    "perplexity": "how surprised the model is by text it has not seen",
+    "accuracy": "share of questions where the right choice is the likeliest for the model",
+    "pass_rate": "share of written answers that pass their automatic check",
+    "refusal_rate": "share of harmful requests that the model declines",
+    "over_refusal_rate": "share of harmless requests, worded like harmful ones, that the model declines",
+    "preference_accuracy": "share of pairs where the model finds the preferred answer likelier than the other",
+}
+RULES = {
+    "majority": "always the commonest answer",
+    "always_yes": "always yes",
+    "category_rule": "a rule on the category",
+}
+
+
+class Change(NamedTuple):
+    """After against before with its 95 % interval: relative for perplexity, a difference of shares otherwise."""
+
+    change: float
+    low: float
+    high: float
+
+    @property
+    def clear(self) -> bool:
+        return self.low > 0 or self.high < 0
+
+
+def finite(value: Any) -> float | None:
+    """`value` as a float; None when it is no finite number."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return None
+    return float(value)
+
+
+def metric_value(metric: str, value: Any) -> str:
+    """11.72 for a perplexity, 72.4 % for a share, an en dash for nothing."""
+    number = finite(value)
+    if number is None:
+        return "–"
+    return f"{number:.2f}" if metric == "perplexity" else f"{100 * number:.1f} %"
+
+
+def interval(metric: str, low: Any, high: Any) -> str:
+    if finite(low) is None or finite(high) is None:
+        return ""
+    unit = "" if metric == "perplexity" else " %"
+    return f"{metric_value(metric, low).removesuffix(' %')} to {metric_value(metric, high).removesuffix(' %')}{unit}"
+
+
+def signed(value: float) -> str:
+    """A share as a signed number of hundredths, with a true minus: 0.123 -> +12.3."""
+    return f"{100 * value:+.1f}".replace("-", "−")
+
+
+def change_value(metric: str, change: Change) -> str:
+    return signed(change.change) + (" %" if metric == "perplexity" else " pts")
+
+
+def change_span(change: Change) -> str:
+    return f"{signed(change.low)} to {signed(change.high)}"
+
+
+def share(value: Any) -> str:
+    number = finite(value)
+    return "–" if number is None else f"{100 * number:.1f} %"
+
+
+def count(value: Any) -> str:
+    """1234567 -> 1 234 567 (narrow spaces); an en dash for nothing."""
+    number = finite(value)
+    return "–" if number is None else f"{number:,.0f}".replace(",", "\u202f")
+
+
+def plain(value: Any) -> str:
+    """A setting or a metric in few characters."""
+    if isinstance(value, float):
+        return f"{value:.4g}" if abs(value) < 10000 else count(value)
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {plain(part)}" for key, part in value.items())
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def duration(seconds: Any) -> str:
+    number = finite(seconds)
+    if number is None:
+        return "–"
+    if number < 59.5:
+        return f"{number:.1f} s" if number < 10 else f"{number:.0f} s"
+    minutes, rest = divmod(round(number), 60)
+    return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def moment(value: Any) -> str:
+    """An ISO time or a Unix time as '2026-01-31 09:30 UTC'; anything else as it is."""
+    if isinstance(value, int | float):
+        return datetime.fromtimestamp(value, tz=UTC).strftime("%Y-%m-%d %H:%M UTC")
+    try:
+        when = datetime.fromisoformat(str(value))
+    except ValueError:
+        return str(value or "–")
+    return (when if when.tzinfo is None else when.astimezone(UTC)).strftime("%Y-%m-%d %H:%M UTC")
+
+
+def title(key: str) -> str:
+    """domain_perplexity -> Domain perplexity."""
+    words = key.replace("_", " ").replace("-", " ").strip()
+    return words[:1].upper() + words[1:]
+
+
+def score_word(metric: str, score: Any) -> str:
+    """What one item's score means."""
+    number = finite(score)
+    if number is None:
+        return ""
+    if metric == "perplexity":
+        return f"{number:.2f} nats per token"
+    if metric.endswith("refusal_rate"):
+        return "declined" if number >= 0.5 else "answered"
+    if metric == "preference_accuracy":
+        return "prefers the right one" if number >= 0.5 else "prefers the wrong one"
+    return "right" if number >= 0.5 else "wrong"
