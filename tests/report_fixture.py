@@ -20,15 +20,6 @@ SUITES = {  # metric, higher is better, score of each model, baselines
     "preference": ("preference_accuracy", True, (0.55, 0.66, 0.68, 0.81), {}),
 }
 MODELS = ("base", "sft", "domain", "dpo")
-KINDS = {
-    "base": "base",
-    "sft": "sft",
-    "domain": "domain",
-    "dpo": "dpo",
-    "legal_sft": "prepare",
-    "licences": "prepare",
-    "pairs": "prepare",
-}
 PARENT = {"sft": "base", "domain": "sft", "dpo": "domain"}
 READS = {"sft": "legal_sft", "domain": "licences", "dpo": "pairs"}
 SECONDS = {"base": 9.2, "legal_sft": 21.4, "licences": 14.0, "pairs": 3.1, "sft": 212.0, "domain": 318.5, "dpo": 187.3}
@@ -134,7 +125,7 @@ class FakeRun:
             "evaluate",
             "results",
             26.0,
-            timing={"load_seconds": 0.7, "eval_seconds": 24.6},
+            timing={"load_seconds": 0.7, "suites": {"refusal": 14.1, "preference": 10.5}},
             inputs={"model": {"id": self.stages[model]["id"]}},
         )
         (path / "results").mkdir(exist_ok=True)
@@ -210,12 +201,24 @@ def whole_run(root: Path, status: str = "BUILT") -> Path:
         run.trained(model)
         run.evaluated(model)
     run.gate(
-        "domain", "domain_perplexity", True, "domain_improves passed: perplexity of `domain` is 11.12 against 16.82"
+        "domain",
+        "domain_perplexity",
+        True,
+        "domain_domain_perplexity passed: perplexity of `domain` is 11.12 against 16.82",
     )
     run.gate(
-        "dpo", "general_perplexity", True, "retention passed: perplexity of `dpo` is 21.40 against 21.20 of `base`"
+        "dpo",
+        "general_perplexity",
+        True,
+        "dpo_general_perplexity passed: perplexity of `dpo` is 21.40 against 21.20 of `base`",
     )
-    run.gate("dpo", "over_refusal", False, "over_refusal warned: 0.067 against 0.017 of `base`", action="warn")
+    run.gate(
+        "dpo",
+        "over_refusal",
+        False,
+        "dpo_over_refusal warned: accuracy is 0.067 against 0.017 of `base`",
+        action="warn",
+    )
     return run.finish()
 
 
@@ -305,7 +308,7 @@ ENV = {
     "git": "0e9cb89d1c",
     "dirty": False,
     "python": "3.11.2",
-    "hardware": {"cpu": "2 cores", "memory_gb": 16.0},
+    "hardware": {"cpu": "Example 3000", "cores": 2, "gpus": []},
     "packages": {"torch": "2.13.0", "trl": "1.16.0", "peft": "0.21.0"},
 }
 CONFIG = {

@@ -58,7 +58,7 @@ def test_whole_run_says_what_changed_and_at_what_cost(tmp_path: Path) -> None:
     html, markdown = pages(whole_run(tmp_path), tmp_path)
     for text in (html, markdown):
         assert "2 of 3 gates passed" in text
-        assert "Against the start, dpo is better on 5 of 7 suites, worse on 2, unclear on 0." in text
+        assert "Against the start, dpo is better on 5 of 7 suites, worse on 2. Most" in text
         assert "Most improved: Refusal from 10.0 % to 72.5 % (+62.5 pts, 95 % interval" in text
         assert "Largest cost: Over refusal" in text
         assert "no clear change" in text
@@ -175,18 +175,28 @@ def test_failed_stage(tmp_path: Path) -> None:
         assert "was not judged: the run did not get that far" in text
 
 
+def test_interrupted_stage_is_not_called_a_failure(tmp_path: Path) -> None:
+    run = start(tmp_path)
+    run.stopped("sft", "sft", "model", "FAILED", "interrupted")
+    html, _ = pages(run.finish(130), tmp_path)
+    assert "The run was interrupted; the same command resumes it." in html and "sft failed" not in html
+
+
 def test_refused_by_a_gate(tmp_path: Path) -> None:
     run = start(tmp_path)
     run.evaluated("base")
     run.trained("sft")
     run.evaluated("sft")
     run.gate(
-        "sft", "general_perplexity", False, "retention refused: perplexity of `sft` is 21.9 against 21.2 of `base`"
+        "sft",
+        "general_perplexity",
+        False,
+        "sft_general_perplexity refused: perplexity of `sft` is 21.9 against 21.2 of `base`",
     )
     run.stopped("domain", "domain", "model", "GATED", "a gate refused sft")
     html, markdown = pages(run.finish(3), tmp_path)
-    for text in (html, markdown):
-        assert "A gate refused the model: retention refused: perplexity of sft is 21.9 against 21.2 of base." in text
+    for text in (html, markdown.replace("\\", "")):
+        assert "Gate sft_general_perplexity refused sft: perplexity of sft is 21.9 against 21.2 of base." in text
         assert "GATED" in text
 
 

@@ -36,8 +36,8 @@ def verdict(run: Run, found: Effect) -> str:
     parts = [_end(run)]
     if found.last:
         total, (better, worse, level) = len(found.last), (len(by[tone]) for tone in ("good", "bad", "flat"))
-        against = f"Against the start, {found.models[-1]} is better on {better} of {total} suites"
-        parts.append(f"{against}, worse on {worse}, unclear on {level}.")
+        against = f"Against the start, {found.models[-1]} is better on {better} of {total} suites, worse on {worse}"
+        parts.append(against + (f", unclear on {level}." if level else "."))
     if best:
         parts.append(f"Most improved: {best}.")
     if cost:
@@ -49,10 +49,11 @@ def _end(run: Run) -> str:
     code, all_gates = run.data.get("exit"), gates_of(run)
     missed = [gate for gate in all_gates if gate.get("passed") is False]
     if code == 3:
-        return f"A gate refused the model: {_sentence(missed[0]) if missed else 'see below'}."
+        return _refusal(missed)
     broken = [node for node in run.nodes.values() if node.status == "FAILED"]
-    if broken:
-        return f"Stage {broken[0].name} failed: {broken[0].entry.get('reason') or 'see its log'}."
+    if broken and code != 130:
+        first = str(broken[0].entry.get("reason") or "see its log").partition("\n")[0]
+        return f"Stage {broken[0].name} failed: {first.rstrip('.')}."
     if code:
         return ENDS.get(code, f"The run ended with exit code {code}.")
     if not all_gates:
@@ -63,13 +64,20 @@ def _end(run: Run) -> str:
     return f"Every gate passed ({len(all_gates)} of {len(all_gates)})."
 
 
+def _refusal(missed: list[dict[str, Any]]) -> str:
+    blocking = next((gate for gate in missed if gate.get("action") != "warn"), None)
+    if blocking is None:
+        return "A gate refused the model."
+    return f"Gate {blocking.get('name')} refused {blocking.get('stage')}: {_sentence(blocking)}."
+
+
 def gates_of(run: Run) -> list[dict[str, Any]]:
     return run.data.get("gates") or []
 
 
 def gates(run: Run) -> list[dict[str, Any]]:
     """Judged gates as the run wrote them, then those that the experiment sets and the run did not reach."""
-    judged = [{**gate, "word": _gate_word(gate), "sentence": _sentence(gate) + "."} for gate in gates_of(run)]
+    judged = [{**gate, "word": _gate_word(gate), "sentence": _capital(_sentence(gate)) + "."} for gate in gates_of(run)]
     names = {gate.get("name") for gate in judged}
     waiting = {name: gate for name, gate in (run.config.get("gates") or {}).items() if name not in names}
     for name, gate in waiting.items():
@@ -79,8 +87,15 @@ def gates(run: Run) -> list[dict[str, Any]]:
 
 
 def _sentence(gate: dict[str, Any]) -> str:
-    """The gate's own sentence, without the Markdown of its code names and without its full stop."""
-    return str(gate.get("sentence") or gate.get("name")).replace("`", "").rstrip(".")
+    """The gate's own sentence without what stands beside it (name, outcome) and without its full stop."""
+    name, sentence = str(gate.get("name")), str(gate.get("sentence") or "nothing was noted")
+    if sentence.startswith(f"{name} "):
+        sentence = sentence.partition(": ")[2] or sentence
+    return sentence.replace("`", "").rstrip(".")
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def _gate_word(gate: dict[str, Any]) -> str:

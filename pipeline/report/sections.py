@@ -9,6 +9,7 @@ from pipeline.report.collect import MADE, WORKED, Node, Run
 from pipeline.report.effect import Effect
 from pipeline.report.plots import curves
 
+LABELS = {"peft": "Adapter"}
 RECORDED = ("python", "hardware", "packages")  # of a manifest's `env`
 
 
@@ -104,7 +105,10 @@ def settings(node: Node) -> list[tuple[str, str]]:
     config = (node.manifest.get("payload") or {}).get("config") or node.config
     apart = ("kind", "inputs", "data", "train", "runtime", "seed")
     own = {key: value for key, value in config.items() if key not in apart and value is not None}
-    return [(words.title(key), words.plain(value)) for key, value in {**own, **(config.get("train") or {})}.items()]
+    return [
+        (LABELS.get(key, words.title(key)), words.plain(value))
+        for key, value in {**own, **(config.get("train") or {})}.items()
+    ]
 
 
 @dataclass(frozen=True)
@@ -151,7 +155,8 @@ def costs(run: Run) -> dict[str, Any]:
 
 def _cost(node: Node, total: float) -> dict[str, Any]:
     timing = node.section("timing")
-    load, *work = (words.finite(timing.get(f"{key}_seconds")) or 0.0 for key in ("load", "train", "eval"))
+    worked = [timing.get("train_seconds"), *(timing.get("suites") or {}).values()]
+    load, *work = (words.finite(seconds) or 0.0 for seconds in (timing.get("load_seconds"), *worked))
     return _spent(node.name, node.seconds, total, load, sum(work))
 
 

@@ -78,12 +78,14 @@ def count(value: Any) -> str:
 
 
 def plain(value: Any) -> str:
-    """A setting or a metric in few characters."""
+    """A setting or a metric as a person reads it."""
     if isinstance(value, float):
         return f"{value:.4g}" if abs(value) < 10000 else count(value)
     if isinstance(value, dict):
         return ", ".join(f"{key} {plain(part)}" for key, part in value.items())
-    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+    if isinstance(value, list):
+        return ", ".join(map(str, value)) or "none"
+    return str(value)
 
 
 def duration(seconds: Any) -> str:
