@@ -1,0 +1,1 @@
+"""The configuration's values; the types are in pipeline/schema.py."""

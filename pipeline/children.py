@@ -1,0 +1,107 @@
+"""Child processes for stages: a warm fork server, so that each starts in hundredths of a second; their log on stderr."""
+
+import multiprocessing
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterable
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import ConfigError, DataError, JourneymanError, StageFailed
+from pipeline.store import Lock
+from pipeline.worker import Outcome, Request, build, validate
+
+TICK = 0.1  # seconds between two looks at a child's log
+GRACE = 10  # seconds that an interrupted child gets before it is killed
+
+
+def warm(modules: Iterable[str]) -> None:
+    """Name the modules whose packages' `warm` the fork server imports; it starts with the first child."""
+    packages = dict.fromkeys(module.partition(".")[0] for module in modules)
+    multiprocessing.set_forkserver_preload(["pipeline.worker", *(f"{package}.warm" for package in packages)])
+
+
+def run_build(spec: Path, lock: Lock, debug: bool) -> Outcome:
+    """Run one stage in a child; its Outcome, or StageFailed if it died without a word."""
+    log = spec.with_name("log.txt")
+    return _child(build, (str(spec), lock), (debug,), log)
+
+
+def run_validate(requests: list[Request]) -> None:
+    """Validate configs in one child; raises all complaints as one error."""
+    errors = _child(validate, (requests,), (), None)
+    if errors:
+        text = "\n".join(f"{where}: {message}" for where, message, _ in errors)
+        codes = {code for _, _, code in errors}
+        raise {2: ConfigError, 4: DataError}.get(min(codes), StageFailed)(text)
+
+
+def _child(entry: Callable[..., None], before: tuple[Any, ...], after: tuple[Any, ...], log: Path | None) -> Any:
+    receiver, sender = multiprocessing.Pipe(duplex=False)
+    process = multiprocessing.get_context("forkserver").Process(target=entry, args=(*before, sender, *after))
+    tail = _Tail(log)
+    started = time.time()
+    try:
+        process.start()
+        sender.close()  # the child has the other copy: its death then reads as end of file
+        answer = _listen(receiver, process.sentinel, tail)
+        process.join()
+    except KeyboardInterrupt:
+        _stop(process)
+        raise
+    finally:
+        tail.show()
+        receiver.close()
+    if answer is None:
+        raise _death(process.exitcode, log, time.time() - started)
+    return answer
+
+
+def _listen(receiver: Connection, sentinel: int, tail: "_Tail") -> Any:
+    """The child's answer, or None if it ended without one; shows its log meanwhile."""
+    while not wait([receiver, sentinel], TICK):
+        tail.show()
+    try:
+        return receiver.recv() if receiver.poll() else None
+    except EOFError:
+        return None
+
+
+def _stop(process: Any) -> None:
+    """End a child after an interrupt: it has had the terminal's own signal, then SIGTERM, then SIGKILL."""
+    if process.pid is None:
+        return
+    process.terminate()
+    process.join(GRACE)
+    process.kill()
+    process.join()
+
+
+def _death(code: int | None, log: Path | None, seconds: float) -> JourneymanError:
+    if code is not None and code < 0:
+        name = signal.Signals(-code).name
+        hint = "; perhaps the machine ran out of memory" if name == "SIGKILL" else ""
+        what = f"its process was killed by {name} after {seconds:.0f} s{hint}"
+    else:
+        what = f"its process ended with code {code} and no result"
+    return StageFailed(f"{what}. The same command resumes it." + (f" Log: {log}" if log else ""))
+
+
+class _Tail:
+    """Copies what a child adds to its log to stderr."""
+
+    def __init__(self, log: Path | None) -> None:
+        self.log = log
+        self.position = log.stat().st_size if log and log.exists() else 0
+
+    def show(self) -> None:
+        if self.log is None or not self.log.exists():
+            return
+        with self.log.open("rb") as stream:
+            stream.seek(self.position)
+            text = stream.read()
+        self.position += len(text)
+        sys.stderr.write(text.decode("utf-8", "replace"))
+        sys.stderr.flush()

@@ -1,0 +1,327 @@
+"""The command `journeyman`. Stage processes import this module again, so what the verbs need is imported by the verbs."""
+
+import argparse
+import json
+import os
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline.display import Screen, duration
+from pipeline.errors import ConfigError, JourneymanError
+
+if TYPE_CHECKING:
+    from pipeline.config import Loaded
+    from pipeline.planner import Plan
+    from pipeline.store import Store, Stored
+
+Answer = tuple[int, Any]  # exit code, and the document for --json
+
+USAGE = """journeyman VERB [overrides...] [options]
+
+  run       build what is not built yet, judge the gates, write the report   (-m: a sweep, one cell after the other)
+  plan      what `run` would do, and why
+  status    the same with what is in the store
+  explain   STAGE: which change makes it run again
+  show      [STAGE]: the chain, or what is known of one artifact
+  pins      [set NAME STAGE-OR-ID | rm NAME]: names that keep artifacts
+  gc        what nothing needs any more (--apply moves it to the trash)
+
+Overrides are Hydra's: experiment=legal stages.dpo.train.beta=0.2 budget=smoke store.root=FOLDER"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code; a user's mistake is one message on stderr."""
+    options = _parse(list(sys.argv[1:] if argv is None else argv))
+    options.begin = time.time()
+    screen = Screen(options.json)
+    signal.signal(signal.SIGTERM, _interrupt)
+    code, document = _guarded(options, screen, lambda: VERBS[options.verb](options, screen))
+    if options.json:
+        print(json.dumps(document, indent=1))
+    return code
+
+
+def _guarded(options: argparse.Namespace, screen: Screen, action: Callable[[], Answer]) -> Answer:
+    """The action's answer, or for an error its exit code and one message."""
+    try:
+        return action()
+    except KeyboardInterrupt:
+        return _failed(screen, "interrupted; the same command continues", 130)
+    except Exception as error:
+        if options.debug:
+            traceback.print_exc()
+        if isinstance(error, JourneymanError):
+            return _failed(screen, str(error), error.exit_code)
+        if isinstance(error, OSError):
+            return _failed(screen, _system(error, options), 5)
+        return _failed(screen, f"unexpected {type(error).__name__}: {error} (--debug shows where)", 5)
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def _failed(screen: Screen, text: str, code: int) -> Answer:
+    screen.error(text)
+    return code, {"error": text, "exit": code}
+
+
+def _system(error: OSError, options: argparse.Namespace) -> str:
+    """A file system's complaint: nearly always the store's disk."""
+    from pipeline.store import unwritable
+
+    given = [word.partition("=")[2] for word in options.words if word.startswith("store.root=")]
+    return unwritable(error, Path(given[-1] if given else os.environ.get("JOURNEYMAN_STORE", "store")))
+
+
+def _parse(argv: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser("journeyman", usage=USAGE, add_help=True)
+    parser.add_argument("verb", choices=list(VERBS), metavar="VERB")
+    parser.add_argument("words", nargs="*", metavar="override")
+    parser.add_argument("--from", dest="start", metavar="STAGE", help="rebuild this stage and all below it")
+    parser.add_argument("--until", metavar="STAGE", help="only this stage and what it needs")
+    parser.add_argument("--force", action="append", default=[], metavar="STAGE", help="rebuild this stage (may be repeated)")
+    parser.add_argument("-m", "--multirun", action="store_true", help="sweep over values with commas")
+    parser.add_argument("-cd", "--config-dir", action="append", default=[], metavar="DIR", help="also look here for experiment/NAME.yaml")
+    parser.add_argument("--json", action="store_true", help="one JSON document on stdout, nothing else")
+    parser.add_argument("--debug", action="store_true", help="show tracebacks")
+    parser.add_argument("--apply", action="store_true", help="gc: really move to the trash")
+    parser.add_argument("--days", type=float, default=14.0, help="gc: keep what runs of this many days used")
+    options = parser.parse_intermixed_args(argv)
+    options.names = [word for word in options.words if "=" not in word and not word.startswith("~")]
+    options.overrides = [word for word in options.words if word not in options.names]
+    allowed = {"explain": 1, "show": 1, "pins": 3}.get(options.verb, 0)
+    if len(options.names) > allowed:
+        word = options.names[allowed]
+        parser.exit(2, f"error: '{word}' is no override: those look like key=value. Stages are chosen with --from, --until, --force\n")
+    return options
+
+
+# -- verbs --------------------------------------------------------------------------------------------------------
+def _run(options: argparse.Namespace, screen: Screen) -> Answer:
+    return _multirun(options, screen) if options.multirun else _cell(options, screen, options.overrides, options.begin)
+
+
+def _cell(options: argparse.Namespace, screen: Screen, overrides: Sequence[str], begin: float) -> Answer:
+    """One composed experiment from plan to report."""
+    from pipeline.runner import Run, execute
+
+    loaded, store, plan = _plan_of(options, overrides)
+    _announce(screen, loaded, store, plan)
+    run = Run(plan, store, loaded, screen, options.debug, begin)
+    code = execute(run)
+    screen.say(f"{'done' if code == 0 else f'exit {code}'} in {duration(run.record['seconds'])}")
+    return code, run.record
+
+
+def _multirun(options: argparse.Namespace, screen: Screen) -> Answer:
+    """Hydra splits the sweep; each cell composes anew, so that it plans exactly like a single run."""
+    import hydra
+    from hydra.core.hydra_config import HydraConfig
+
+    from pipeline.config import COMPOSED, register_schemas, search_path, sentence
+
+    results: list[Answer] = []
+
+    def cell(_: Any) -> None:
+        overrides = list(HydraConfig.get().overrides.task)
+        screen.say(f"\n[{len(results) + 1}] {' '.join(overrides)}")
+        begin = time.time()
+        results.append(_guarded(options, screen, lambda: _cell(options, screen, overrides, begin)))
+        if results[-1][0] == 130:
+            raise KeyboardInterrupt
+
+    register_schemas()
+    words = [*options.overrides, *search_path(options.config_dir)]
+    with _as_hydra([sys.argv[0], "-m", *words]):
+        try:
+            hydra.main(config_path="pkg://conf", config_name="config", version_base="1.3")(cell)()
+        except COMPOSED as error:
+            raise ConfigError(sentence(error, words)) from error
+    code = max(code for code, _ in results)
+    return code, {"runs": [record for _, record in results], "exit": code}
+
+
+@contextmanager
+def _as_hydra(argv: list[str]) -> Iterator[None]:
+    """hydra.main reads the command line itself; its errors shall come to us instead of ending the process."""
+    before, full = sys.argv, os.environ.get("HYDRA_FULL_ERROR")
+    sys.argv, os.environ["HYDRA_FULL_ERROR"] = argv, "1"
+    try:
+        yield
+    finally:
+        sys.argv = before
+        if full is None:
+            del os.environ["HYDRA_FULL_ERROR"]
+        else:
+            os.environ["HYDRA_FULL_ERROR"] = full
+
+
+def _plan(options: argparse.Namespace, screen: Screen) -> Answer:
+    from pipeline.runner import check_configs
+
+    loaded, store, plan = _plan_of(options, options.overrides)
+    _announce(screen, loaded, store, plan)
+    check_configs(plan)
+    return 0, {"experiment": plan.experiment.name, "stages": plan.table()}
+
+
+def _status(options: argparse.Namespace, screen: Screen) -> Answer:
+    loaded, store, plan = _plan_of(options, options.overrides)
+    for node in plan.to_build:
+        if store.locked(node.id):
+            node.status, node.reason = "RUNNING", "another process builds it now"
+    _announce(screen, loaded, store, plan)
+    return 0, {"experiment": plan.experiment.name, "stages": plan.table(extra=True)}
+
+
+def _explain(options: argparse.Namespace, screen: Screen) -> Answer:
+    from pipeline.explain import explain
+
+    _, store, plan = _plan_of(options, options.overrides)
+    if not options.names:
+        raise ConfigError(f"explain needs a stage: {', '.join(plan.nodes)}")
+    _known(options.names[0], plan)
+    found = explain(plan, store, options.names[0])
+    screen.say(f"{found.stage} ({found.id}): {screen.status(found.status, 0)}: {found.reason}")
+    for cause in found.causes:
+        screen.say(f"  {cause}")
+    if not found.causes:
+        screen.say("  nothing changed since the last run")
+    for line in found.drift:
+        screen.say(f"  note: {line}")
+    return 0, found.json()
+
+
+def _show(options: argparse.Namespace, screen: Screen) -> Answer:
+    loaded, store, plan = _plan_of(options, options.overrides)
+    if not options.names:
+        _announce(screen, loaded, store, plan)
+        return 0, {"experiment": plan.experiment.name, "stages": plan.table(extra=True)}
+    _known(options.names[0], plan)
+    stored = plan.nodes[options.names[0]].stored
+    if stored is None:
+        raise ConfigError(f"{options.names[0]} is not built with this configuration; `journeyman run` builds it")
+    _show_artifact(screen, store, stored)
+    return 0, dict(stored.manifest)
+
+
+def _show_artifact(screen: Screen, store: "Store", stored: "Stored") -> None:
+    manifest = stored.manifest
+    size = sum(output["size"] for output in manifest["outputs"])
+    screen.rows(
+        [
+            ("stage", f"{stored.stage} ({stored.kind})"),
+            ("id", stored.id),
+            ("attempt", stored.attempt),
+            ("digest", stored.digest),
+            ("folder", str(stored.path)),
+            ("built", f"{manifest['started']}, {duration(manifest['seconds'])}"),
+            ("size", f"{size / 2**20:.1f} MiB in {len(manifest['outputs'])} files"),
+            *((f"input {role}", f"{item['id']} {item['attempt']}") for role, item in manifest["inputs"].items()),
+            *((key, f"{value:.6g}") for key, value in manifest["metrics"].items()),
+        ]
+    )
+
+
+def _pins(options: argparse.Namespace, screen: Screen) -> Answer:
+    from pipeline.pins import pins, remove_pin, set_pin
+
+    store = _store(options)
+    match options.names:
+        case []:
+            pass
+        case ["set", name, what]:
+            set_pin(store, name, _find(options, store, what))
+        case ["rm", name]:
+            remove_pin(store, name)
+        case _:
+            raise ConfigError("pins | pins set NAME STAGE-OR-ID | pins rm NAME")
+    found = pins(store)
+    screen.rows([(name, entry["stage"], entry["kind"], entry["id"], entry["attempt"]) for name, entry in found.items()])
+    return 0, {"pins": found}
+
+
+def _find(options: argparse.Namespace, store: "Store", what: str) -> "Stored":
+    """The artifact meant by an id (or its beginning), or by a stage of the experiment given as override."""
+    by_id = store.find(what) if len(what) >= 4 and all(c in "0123456789abcdef" for c in what) else []
+    if len(by_id) == 1:
+        return by_id[0]
+    if len(by_id) > 1:
+        raise ConfigError(f"{what} is the beginning of {len(by_id)} ids; give more digits")
+    if not any(word.startswith("experiment=") for word in options.overrides):
+        raise ConfigError(f"there is no artifact {what}; to pin a stage by name, add experiment=NAME")
+    _, _, plan = _plan_of(options, options.overrides)
+    _known(what, plan)
+    stored = plan.nodes[what].stored
+    if stored is None:
+        raise ConfigError(f"{what} is not built with this configuration: {plan.nodes[what].reason}")
+    return stored
+
+
+def _gc(options: argparse.Namespace, screen: Screen) -> Answer:
+    from pipeline.pins import apply_gc, plan_gc
+
+    store = _store(options)
+    sweep = plan_gc(store, options.days)
+    for folder in (*sweep.attempts, *sweep.works):
+        screen.say(f"  {'to the trash' if options.apply else 'would go'}: {store.relative(folder)}")
+    for folder in sweep.trash:
+        screen.say(f"  {'deleted' if options.apply else 'would be deleted'}: {store.relative(folder)}")
+    if options.apply:
+        apply_gc(store, sweep)
+    screen.say(f"{sweep.bytes / 2**20:.1f} MiB" + ("" if options.apply else "; nothing was changed, --apply does it"))
+    names = {key: [store.relative(path) for path in getattr(sweep, key)] for key in ("attempts", "works", "trash")}
+    return 0, {**names, "bytes": sweep.bytes, "applied": options.apply}
+
+
+# -- what verbs share ---------------------------------------------------------------------------------------------
+def _plan_of(options: argparse.Namespace, overrides: Sequence[str]) -> "tuple[Loaded, Store, Plan]":
+    from pipeline.config import load
+    from pipeline.fingerprint import use_cache
+    from pipeline.planner import make_plan
+    from pipeline.store import Store
+
+    loaded = load(overrides, options.config_dir)
+    store = Store(Path(loaded.experiment.store.root or "store"))
+    use_cache(store.root / "cache" / "files.json")
+    force = [name for item in options.force for name in item.split(",")]
+    return loaded, store, make_plan(loaded.experiment, store, start=options.start, until=options.until, force=force)
+
+
+def _announce(screen: Screen, loaded: "Loaded", store: "Store", plan: "Plan") -> None:
+    screen.say(f"{plan.experiment.name} in {store.root}")
+    if loaded.chosen:
+        screen.say(f"{loaded.chosen}")
+    screen.plan(plan)
+
+
+def _known(name: str, plan: "Plan") -> None:
+    from pipeline.config import nearest
+
+    if name not in plan.nodes:
+        raise ConfigError(f"there is no stage '{name}'{nearest(name, plan.nodes)}; known: {', '.join(plan.nodes)}")
+
+
+def _store(options: argparse.Namespace) -> "Store":
+    from pipeline.config import store_root
+    from pipeline.store import Store
+
+    return Store(store_root(options.overrides, options.config_dir))
+
+
+VERBS: dict[str, Callable[[argparse.Namespace, Screen], Answer]] = {
+    "run": _run,
+    "plan": _plan,
+    "status": _status,
+    "explain": _explain,
+    "show": _show,
+    "pins": _pins,
+    "gc": _gc,
+}

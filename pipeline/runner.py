@@ -1,0 +1,337 @@
+"""Executes a plan: each node from the store or from a child process, gates after each evaluation, and the run's record."""
+
+import shutil
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pipeline.children import run_build, run_validate, warm
+from pipeline.config import Loaded
+from pipeline.display import Screen
+from pipeline.errors import GateRefused, JourneymanError, StageFailed, StoreError
+from pipeline.fingerprint import digest_code, save_cache
+from pipeline.manifest import SCHEMA, command_line, environment, now, read_json, write_json
+from pipeline.planner import Node, Plan, above, inputs_of, rival, stale_roles
+from pipeline.store import Lock, Store, Stored, checkpoint_step, digests, drop_torn_checkpoints, unwritable
+from pipeline.worker import Outcome, Request
+
+
+@dataclass
+class Run:
+    """One execution: what it works on, and `record`, which is run.json."""
+
+    plan: Plan
+    store: Store
+    loaded: Loaded
+    screen: Screen
+    debug: bool = False
+    begin: float = field(default_factory=time.time)
+    folder: Path = Path()
+    record: dict[str, Any] = field(default_factory=dict)
+    children: float = 0.0  # seconds that stages worked
+    blocked: dict[str, str] = field(default_factory=dict)  # node -> why it is not built
+
+    def save(self) -> None:
+        """Write run.json anew; called after every stage, so that a crash leaves an honest one."""
+        self.record["seconds"] = round(time.time() - self.begin, 3)
+        self.record["engine_seconds"] = round(self.record["seconds"] - self.children, 3)
+        write_json(self.folder / "run.json", self.record)
+
+
+def execute(run: Run) -> int:
+    """Build what the plan says and return the exit code; run.json and the report are written in any case."""
+    check_configs(run.plan)
+    run.store.prepare()
+    run.folder = run.store.new_run(run.plan.experiment.name)
+    run.record = _new_record(run)
+    run.save()
+    run.store.make_latest(run.folder)
+    error: BaseException | None = None
+    try:
+        _build_all(run)
+    except (JourneymanError, KeyboardInterrupt) as caught:
+        error = caught
+    return _finish(run, error)
+
+
+def check_configs(plan: Plan) -> None:
+    """`Stage.validate` of everything that must be built, in one child; all complaints at once."""
+    nodes = plan.to_build
+    if not nodes:
+        return
+    warm(node.kind.stage.__module__ for node in nodes)
+    run_validate([Request(_where(node), node.kind.stage.__module__, node.kind.name, asdict(node.config)) for node in nodes])
+
+
+def _where(node: Node) -> str:
+    if node.name == "base" or node.name.startswith("eval_"):
+        return node.name
+    return f"{'data' if node.kind.stage.produces == 'data' else 'stages'}.{node.name}"
+
+
+def _new_record(run: Run) -> dict[str, Any]:
+    stages = {}
+    for node in run.plan.nodes.values():
+        stages[node.name] = {
+            "kind": node.kind.name,
+            "id": node.id,
+            "attempt": None,
+            "digest": None,
+            "status": "SKIPPED",
+            "reason": "not reached",
+            "path": None,
+            "seconds": 0.0,
+            "produces": node.kind.stage.produces,
+        }
+    return {
+        "run_id": run.folder.name,
+        "experiment": run.plan.experiment.name,
+        "overrides": run.loaded.overrides,
+        "resolved_config": run.loaded.resolved,
+        "started": now(),
+        "finished": None,
+        "seconds": 0.0,
+        "engine_seconds": 0.0,
+        "exit": None,
+        "stages": stages,
+        "gates": [],
+    }
+
+
+def _finish(run: Run, error: BaseException | None) -> int:
+    code = 0 if error is None else error.exit_code if isinstance(error, JourneymanError) else 130
+    run.record.update(exit=code, finished=now())
+    save_cache()
+    try:
+        run.save()
+        _report(run)
+        run.save()  # with the report's own seconds
+    except OSError as failure:
+        error, code = error or StoreError(unwritable(failure, run.store.root)), code or 5
+    if error is not None:
+        run.screen.error("interrupted; the same command continues" if code == 130 else str(error))
+    return code
+
+
+def _report(run: Run) -> None:
+    from pipeline.report import write_report  # templates and plots are needed only here
+
+    try:
+        page = write_report(run.folder, run.store.root)
+    except OSError:
+        raise
+    except Exception as error:  # a page that cannot be drawn must not cost the run
+        if run.debug:
+            raise
+        run.screen.say(f"the report could not be written: {type(error).__name__}: {error} (--debug shows where)")
+        return
+    run.screen.say(f"report: {page}")
+
+
+# -- nodes --------------------------------------------------------------------------------------------------------
+def _build_all(run: Run) -> None:
+    for node in run.plan.nodes.values():
+        stopped = [run.blocked[name] for name in above(node.name, run.plan.nodes) if name in run.blocked and name != node.name]
+        if stopped:
+            run.record["stages"][node.name].update(status="GATED", reason=stopped[0])
+            continue
+        try:
+            stored, status, reason, seconds = _obtain(run, node)
+        except (JourneymanError, OSError, KeyboardInterrupt) as error:
+            known = StoreError(unwritable(error, run.store.root)) if isinstance(error, OSError) else error
+            text = str(known) or "interrupted"
+            run.record["stages"][node.name].update(status="FAILED", reason=text)
+            raise _named(known, node) from error
+        _note(run, node, stored, status, reason, seconds)
+        if node.name.startswith("eval_"):
+            _judge(run)
+    if run.blocked:
+        raise GateRefused("; ".join(dict.fromkeys(run.blocked.values())))
+
+
+def _named(error: BaseException, node: Node) -> BaseException:
+    """The same error with the stage's name in front."""
+    return type(error)(f"{_where(node)}: {error}") if isinstance(error, JourneymanError) else error
+
+
+def _note(run: Run, node: Node, stored: Stored, status: str, reason: str, seconds: float) -> None:
+    node.stored = stored
+    entry = run.record["stages"][node.name]
+    entry.update(status=status, reason=reason, attempt=stored.attempt, digest=stored.digest)
+    entry.update(path=run.store.relative(stored.path), seconds=round(seconds, 3))
+    run.save()
+    if run.plan.to_build:
+        run.screen.stage(node.name, entry, {} if status == "HIT" else stored.manifest["metrics"])
+
+
+def _obtain(run: Run, node: Node) -> tuple[Stored, str, str, float]:
+    """The node's artifact: (stored, HIT | BUILT | RESUMED, reason, seconds)."""
+    if node.status == "HIT" and node.stored:
+        return node.stored, "HIT", node.reason, 0.0
+    begin = time.time()
+    lock = run.store.lock(node.id, lambda: run.screen.say(f"  waiting: another process builds {node.name} ({node.id})"))
+    assert lock is not None
+    with lock:
+        found, reason = _made_meanwhile(run, node)
+        if found:
+            return found, "HIT", reason, time.time() - begin
+        stored, resumed = _build(run, node, lock)
+    return stored, "RESUMED" if resumed else "BUILT", node.reason, time.time() - begin
+
+
+def _made_meanwhile(run: Run, node: Node) -> tuple[Stored | None, str]:
+    """Under the lock: an artifact that is up to date after all."""
+    if node.forced:
+        return None, ""
+    stored = run.store.current(node.kind.name, node.id)
+    if stored and not stale_roles(node, run.plan.nodes, stored):
+        run.store.verify(stored, full=False)
+        return stored, "its inputs came out the same" if node.reason.startswith(("input", "data set")) else "built by another run"
+    stored = run.store.orphan(node.kind.name, node.id, inputs_of(node, run.plan.nodes))
+    if stored:
+        run.store.make_current(stored)
+        return stored, "finished by an earlier run that was stopped while publishing"
+    return None, ""
+
+
+def _build(run: Run, node: Node, lock: Lock) -> tuple[Stored, bool]:
+    """Build and publish; the flag says whether a checkpoint was continued."""
+    started = now()
+    spec = _spec(run, node)
+    work = run.store.work(node.id)
+    outcome = _finished_before(work, spec)
+    step = 0
+    if outcome is None:
+        for name in above(node.name, run.plan.nodes) - {node.name}:
+            run.store.verify(run.plan.nodes[name].stored)  # type: ignore[arg-type]
+        step = _clear(work, spec)
+        write_json(work / "spec.json", spec)
+        outcome = _in_child(run, work, lock)
+    manifest = _manifest(run, node, outcome, started, step)
+    return run.store.publish(node.kind.name, node.id, manifest), step > 0
+
+
+def _finished_before(work: Path, spec: Mapping[str, Any]) -> Outcome | None:
+    """The result of an earlier child whose parent died or whose disk was full before the publish."""
+    if not (work / "result.json").exists() or not (work / "out").is_dir() or _basis(work) != spec["basis"]:
+        return None
+    return Outcome(**read_json(work / "result.json"))
+
+
+def _basis(work: Path) -> Any:
+    with suppress(OSError, StoreError):
+        return read_json(work / "spec.json").get("basis")
+    return None
+
+
+def _clear(work: Path, spec: Mapping[str, Any]) -> int:
+    """Make work/<id> ready: an empty out/, and in ckpt/ only what can be continued. Returns the step to continue from."""
+    (work / "result.json").unlink(missing_ok=True)
+    if _basis(work) != spec["basis"]:  # other inputs, or a person forces it: begin anew
+        shutil.rmtree(work / "ckpt", ignore_errors=True)
+    shutil.rmtree(work / "out", ignore_errors=True)
+    for name in ("out", "ckpt"):
+        (work / name).mkdir(parents=True, exist_ok=True)
+    drop_torn_checkpoints(work / "ckpt")
+    return checkpoint_step(work / "ckpt")
+
+
+def _spec(run: Run, node: Node) -> dict[str, Any]:
+    """Everything the child needs. `basis` says what a checkpoint in this folder belongs to."""
+    nodes, work = run.plan.nodes, run.store.work(node.id)
+    return {
+        "run_id": run.folder.name,
+        "experiment": run.plan.experiment.name,
+        "stage": node.name,
+        "id": node.id,
+        "kind": node.kind.name,
+        "module": node.kind.stage.__module__,
+        "config": asdict(node.config),
+        "inputs": {role: _artifact(nodes[name]) for role, name in node.inputs.items()},
+        "data": {role: _artifact(nodes[name]) for role, name in node.data.items()},
+        "lineage": [_artifact(nodes[name]) for name in nodes if name in above(node.name, nodes) - {node.name}],
+        "out": str(work / "out"),
+        "ckpt": str(work / "ckpt"),
+        "cwd": str(Path.cwd()),
+        "tracker": asdict(run.plan.experiment.tracker),
+        "tracker_dir": str(run.folder),
+        "basis": {"inputs": digests(inputs_of(node, nodes)), "forced": node.forced},
+    }
+
+
+def _artifact(node: Node) -> dict[str, str]:
+    assert node.stored is not None
+    found = node.stored.artifact(node.name)
+    return {"id": found.id, "kind": found.kind, "stage": found.stage, "path": str(found.path), "digest": found.digest}
+
+
+def _in_child(run: Run, work: Path, lock: Lock) -> Outcome:
+    outcome = run_build(work / "spec.json", lock, run.debug)
+    run.children += outcome.end - outcome.begin
+    if outcome.exit_code == 130:
+        raise KeyboardInterrupt
+    if outcome.error == "the disk is full":
+        raise OSError(28, "No space left on device", str(work))
+    if outcome.error:
+        failed = next((kind for kind in JourneymanError.__subclasses__() if kind.exit_code == outcome.exit_code), StageFailed)
+        raise failed(outcome.error)
+    return outcome
+
+
+def _manifest(run: Run, node: Node, outcome: Outcome, started: str, step: int) -> dict[str, Any]:
+    """manifest.json but for attempt, outputs and digest; StageFailed for a resume that trained nothing."""
+    sections = dict(outcome.sections or {})
+    training = sections.get("training", {})
+    first, last = training.get("start_step", step), training.get("end_step")
+    if first and last == first and last < training.get("max_steps", last):
+        raise StageFailed(f"resumed at step {first} and trained no step although {training['max_steps']} were asked for")
+    gates = {name: asdict(gate) for name, gate in run.plan.experiment.gates.items() if gate.stage == node.name}
+    return {
+        "schema": SCHEMA,
+        "id": node.id,
+        "kind": node.kind.name,
+        "stage": node.name,
+        "experiment": run.plan.experiment.name,
+        "run_id": run.folder.name,
+        "payload": node.payload,
+        "inputs": inputs_of(node, run.plan.nodes),
+        "metrics": dict(outcome.metrics or {}),
+        "data": {},
+        "gates": gates,
+        "seed": node.config.seed,
+        "env": environment(),
+        "code_digest": digest_code(node.kind.stage.__module__),
+        "argv": command_line(),
+        "started": started,
+        "finished": now(),
+        "seconds": round(outcome.end - outcome.begin, 3),
+        "resumed_from_step": first or None,
+        **sections,
+    }
+
+
+# -- gates --------------------------------------------------------------------------------------------------------
+def _judge(run: Run) -> None:
+    """Judge every gate whose results have come; a refused blocking gate blocks what is made from its model."""
+    nodes, gates = run.plan.nodes, run.plan.experiment.gates
+    results = {n.name.removeprefix("eval_"): n.stored.path for n in nodes.values() if n.name.startswith("eval_") and n.stored}
+    judged = {entry["name"] for entry in run.record["gates"]}
+    ready = {
+        name: gate
+        for name, gate in gates.items()
+        if name not in judged and gate.stage in results and (rival(gate, nodes) or gate.stage) in results
+    }
+    if not ready:
+        return
+    from pipeline.gates import judge  # numpy and pyarrow, only when there is something to judge
+
+    inputs = {name: node.inputs["policy"] for name, node in nodes.items() if "policy" in node.inputs}
+    for result in judge(ready, results, inputs):
+        run.record["gates"].append(asdict(result))
+        run.screen.say(f"  gate {'passed ' if result.passed else 'REFUSED' if result.action == 'block' else 'warning'} {result.sentence}")
+        if not result.passed and result.action == "block":
+            run.blocked.setdefault(result.stage, f"gate {result.name}: {result.sentence}")
+    run.save()

@@ -1,0 +1,333 @@
+"""The store: immutable artifacts found by id, one lock for each id, and an all-or-nothing publish.
+
+Protocol of a build: read CURRENT (a hit?) -> lock the id -> look again -> build in work/<id>/out -> hash, manifest, fsync ->
+rename to artifacts/<kind>/<id>/<attempt> -> replace CURRENT. A kill at any point leaves the old state or the new one.
+"""
+
+import errno
+import fcntl
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from multiprocessing.reduction import DupFd
+from pathlib import Path
+from typing import Any
+
+from pipeline.context import Artifact
+from pipeline.errors import StoreError
+from pipeline.fingerprint import sha256
+from pipeline.identity import artifact_id
+from pipeline.manifest import describe, read_json, stamp, sync, sync_tree, tree_digest, write_json, write_text
+
+
+@dataclass(frozen=True)
+class Stored:
+    """One attempt in the store: its folder and its manifest."""
+
+    path: Path
+    manifest: Mapping[str, Any] = field(repr=False)
+
+    @property
+    def id(self) -> str:
+        return str(self.manifest["id"])
+
+    @property
+    def kind(self) -> str:
+        return str(self.manifest["kind"])
+
+    @property
+    def stage(self) -> str:
+        return str(self.manifest["stage"])
+
+    @property
+    def digest(self) -> str:
+        return str(self.manifest["digest"])
+
+    @property
+    def attempt(self) -> str:
+        return self.path.name
+
+    def reference(self) -> dict[str, str]:
+        """How another manifest names this attempt."""
+        return {"id": self.id, "attempt": self.attempt, "digest": self.digest}
+
+    def artifact(self, stage: str | None = None) -> Artifact:
+        return Artifact(self.id, self.kind, stage or self.stage, self.path, self.digest)
+
+
+class Lock:
+    """An exclusive flock, held until every process that got its descriptor has closed it. Pickles to child processes."""
+
+    def __init__(self, handle: int) -> None:
+        self.handle = handle
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _received_lock, (DupFd(self.handle),)
+
+    def __enter__(self) -> "Lock":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self.handle)  # never LOCK_UN: that would also take the lock from an orphaned child
+
+    @classmethod
+    def acquire(cls, path: Path, waiting: Callable[[], None] | None = None) -> "Lock | None":
+        """Take the lock. When another holds it: call `waiting` and queue, or return None if `waiting` is None."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return cls(handle)
+        except BlockingIOError:
+            if waiting is None:
+                os.close(handle)
+                return None
+        except BaseException:
+            os.close(handle)
+            raise
+        waiting()
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        return cls(handle)
+
+
+def _received_lock(handle: Any) -> Lock:
+    return Lock(handle.detach())
+
+
+class Store:
+    """Paths and operations below one folder on one POSIX file system."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root.absolute()
+        self._verified: set[Path] = set()  # attempts whose every byte this process has hashed
+
+    # -- places ---------------------------------------------------------------------------------------------------
+    def folder(self, kind: str, id: str) -> Path:
+        return self.root / "artifacts" / kind / id
+
+    def work(self, id: str) -> Path:
+        return self.root / "work" / id
+
+    def lock_file(self, id: str) -> Path:
+        return self.root / "locks" / f"{id}.lock"
+
+    def runs(self, experiment: str) -> Path:
+        return self.root / "runs" / experiment
+
+    def relative(self, path: Path) -> str:
+        return path.relative_to(self.root).as_posix()
+
+    # -- reading --------------------------------------------------------------------------------------------------
+    def current(self, kind: str, id: str) -> Stored | None:
+        """The published attempt of an id; None if there is none or a person deleted its folder."""
+        try:
+            attempt = (self.folder(kind, id) / "CURRENT").read_text().strip()
+        except FileNotFoundError:
+            return None
+        folder = self.folder(kind, id) / attempt
+        return self.read(folder) if folder.is_dir() else None
+
+    def read(self, folder: Path) -> Stored:
+        """An attempt by its folder; StoreError if its manifest is missing or contradicts itself."""
+        try:
+            stored = Stored(folder, read_json(folder / "manifest.json"))
+            sound = artifact_id(stored.manifest["payload"]) == stored.id and (
+                tree_digest(stored.manifest["outputs"]) == stored.digest
+            )
+        except (KeyError, TypeError, FileNotFoundError) as error:
+            raise StoreError(f"{folder}/manifest.json is missing or damaged ({error})") from error
+        if not sound:
+            raise StoreError(f"{folder}/manifest.json was changed after it was written")
+        return stored
+
+    def find(self, prefix: str) -> list[Stored]:
+        """Current attempts whose id starts with `prefix`."""
+        folders = sorted((self.root / "artifacts").glob(f"*/{prefix}*"))
+        found = [self.current(folder.parent.name, folder.name) for folder in folders]
+        return [stored for stored in found if stored]
+
+    def verify(self, stored: Stored, full: bool = True) -> None:
+        """StoreError unless every output matches its manifest.
+
+        Not `full`: a file whose size, mtime and inode are those of its last verification is not read again.
+        """
+        if stored.path in self._verified:
+            return
+        seen = self._marks(stored)
+        marks: dict[str, list[int]] = {}
+        for output in stored.manifest["outputs"]:
+            name = str(output["path"])
+            try:
+                marks[name] = _mark(stored.path / name)
+                intact = marks[name][0] == output["size"] and (
+                    (not full and seen.get(name) == marks[name]) or sha256(stored.path / name) == output["sha256"]
+                )
+            except FileNotFoundError:
+                raise StoreError(_damaged(stored, f"{name} is missing")) from None
+            if not intact:
+                raise StoreError(_damaged(stored, f"{name} does not match its recorded hash"))
+        self._remember(stored, marks, seen)
+        if full:
+            self._verified.add(stored.path)
+
+    def _marks(self, stored: Stored) -> dict[str, list[int]]:
+        try:
+            return dict(read_json(self._marks_file(stored)))
+        except (OSError, StoreError):
+            return {}
+
+    def _marks_file(self, stored: Stored) -> Path:
+        return self.root / "cache" / "verified" / f"{stored.id}-{stored.attempt}.json"
+
+    def _remember(self, stored: Stored, marks: dict[str, list[int]], seen: dict[str, list[int]]) -> None:
+        if marks == seen:
+            return
+        with suppress(OSError):  # only a cache: reading from a store that cannot be written is fine
+            self._marks_file(stored).parent.mkdir(parents=True, exist_ok=True)
+            write_json(self._marks_file(stored), marks)
+
+    # -- building -------------------------------------------------------------------------------------------------
+    def prepare(self) -> None:
+        """Make the folders; StoreError if the store cannot be written."""
+        try:
+            for name in ("artifacts", "work", "locks", "runs", "pins", "cache"):
+                (self.root / name).mkdir(parents=True, exist_ok=True)
+            probe = self.root / "cache" / f".probe-{os.getpid()}"
+            probe.write_text("writable")
+            probe.unlink()
+        except OSError as error:
+            raise StoreError(unwritable(error, self.root)) from error
+
+    def lock(self, id: str, waiting: Callable[[], None] | None = None) -> Lock | None:
+        return Lock.acquire(self.lock_file(id), waiting)
+
+    def locked(self, id: str) -> bool:
+        """Whether another process builds this id now."""
+        if not self.lock_file(id).exists():
+            return False
+        lock = self.lock(id)
+        if lock:
+            lock.__exit__()
+        return lock is None
+
+    def publish(self, kind: str, id: str, manifest: Mapping[str, Any]) -> Stored:
+        """Make work/<id>/out the current attempt of `id`; the caller holds the lock. `manifest` lacks what is hashed here."""
+        out, home, attempt = self.work(id) / "out", self.folder(kind, id), stamp()
+        outputs = describe(out)
+        full = {**manifest, "attempt": attempt, "outputs": outputs, "digest": tree_digest(outputs)}
+        write_json(out / "manifest.json", full)
+        sync_tree(out)
+        home.mkdir(parents=True, exist_ok=True)
+        os.rename(out, home / attempt)
+        sync(home)
+        stored = Stored(home / attempt, full)
+        self.make_current(stored)
+        self._verified.add(stored.path)
+        self._remember(stored, {str(item["path"]): _mark(stored.path / item["path"]) for item in outputs}, {})
+        return stored
+
+    def make_current(self, stored: Stored) -> None:
+        """Point CURRENT at an attempt; what was needed to build it is no longer needed."""
+        write_text(stored.path.parent / "CURRENT", stored.attempt + "\n")
+        sync(stored.path.parent.parent)
+        work = self.work(stored.id)
+        shutil.rmtree(work / "ckpt", ignore_errors=True)
+        (work / "result.json").unlink(missing_ok=True)
+
+    def orphan(self, kind: str, id: str, inputs: Mapping[str, Mapping[str, str]]) -> Stored | None:
+        """A whole attempt newer than CURRENT, made from the same inputs: its builder died before it replaced CURRENT."""
+        home = self.folder(kind, id)
+        current = (home / "CURRENT").read_text().strip() if (home / "CURRENT").exists() else ""
+        for folder in sorted((f for f in home.glob("2*") if f.name > current), reverse=True):
+            with suppress(StoreError):
+                stored = self.read(folder)
+                self.verify(stored)
+                if digests(stored.manifest["inputs"]) == digests(inputs):
+                    return stored
+        return None
+
+    # -- runs -----------------------------------------------------------------------------------------------------
+    def new_run(self, experiment: str) -> Path:
+        folder = self.runs(experiment) / stamp()
+        folder.mkdir(parents=True)
+        return folder
+
+    def make_latest(self, run: Path) -> None:
+        """Replace the `latest` link at once."""
+        part = run.parent / f".latest-{os.getpid()}"
+        part.unlink(missing_ok=True)
+        part.symlink_to(run.name)
+        os.replace(part, run.parent / "latest")
+
+    def past_runs(self, experiment: str) -> Iterator[dict[str, Any]]:
+        """run.json of earlier runs, newest first; unreadable ones are passed over."""
+        for folder in sorted(self.runs(experiment).glob("2*"), reverse=True):
+            with suppress(OSError, StoreError):
+                yield read_json(folder / "run.json")
+
+    def last_built(self, experiment: str, stage: str) -> Stored | None:
+        """The artifact that the newest run which had one used for a stage."""
+        for run in self.past_runs(experiment):
+            path = run.get("stages", {}).get(stage, {}).get("path")
+            if path:
+                with suppress(StoreError):
+                    return self.read(self.root / path)
+        return None
+
+
+def digests(inputs: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
+    """role -> content digest, of a manifest's `inputs`."""
+    return {role: item["digest"] for role, item in inputs.items()}
+
+
+def checkpoint_step(ckpt: Path) -> int:
+    """Step of the newest complete checkpoint; 0 if there is none."""
+    return max((_step(folder) for folder in ckpt.glob("checkpoint-*") if (folder / "trainer_state.json").exists()), default=0)
+
+
+def drop_torn_checkpoints(ckpt: Path) -> None:
+    """Delete newest checkpoints that were being written when their run died: trainer_state.json comes last."""
+    for folder in sorted(ckpt.glob("checkpoint-*"), key=_step, reverse=True):
+        if (folder / "trainer_state.json").exists():
+            return
+        shutil.rmtree(folder)
+
+
+def _step(folder: Path) -> int:
+    number = folder.name.rpartition("-")[2]
+    return int(number) if number.isdigit() else -1
+
+
+def _mark(path: Path) -> list[int]:
+    stat = path.stat()
+    return [stat.st_size, stat.st_mtime_ns, stat.st_ino]
+
+
+def _damaged(stored: Stored, what: str) -> str:
+    return (
+        f"the artifact of stage '{stored.stage}' is damaged: {what} ({stored.path}). "
+        f"It was not used. `journeyman run ... --force {stored.stage}` rebuilds it."
+    )
+
+
+FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+def unwritable(error: OSError, root: Path) -> str:
+    """What a failed write to the store means for the user."""
+    if error.errno in FULL:
+        free = shutil.disk_usage(_existing(root)).free >> 20
+        return (
+            f"the disk is full: {error.filename or root} could not be written ({free} MiB free below {root}). Nothing half-made "
+            f"was published. Free some space (`journeyman gc` lists what can go) and give the same command again."
+        )
+    return (
+        f"the store {root} cannot be written: {error.strerror or error} ({error.filename}). "
+        f"Choose another folder with store.root=FOLDER or JOURNEYMAN_STORE."
+    )
+
+
+def _existing(path: Path) -> Path:
+    return next(folder for folder in (path, *path.parents) if folder.exists())

@@ -1,0 +1,125 @@
+"""Stage kinds that need no model: a `toy` stage adds numbers; files named in its config make it fail in every way."""
+
+import json
+import os
+import signal
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Dict, List
+
+from pipeline.context import Context
+from pipeline.errors import ConfigError, DataError
+from pipeline.fingerprint import digest_file
+from pipeline.registry import Stage, register
+from pipeline.schema import NOT_IDENTITY, ModelConfig, StageConfig, Suite
+
+
+@dataclass
+class BaseConfig(StageConfig):
+    model: ModelConfig = field(default_factory=ModelConfig)
+
+
+@register("base", config=BaseConfig)
+class Base(Stage):
+    def run(self, ctx: Context) -> dict[str, float]:
+        (ctx.out / "model.txt").write_text("0")
+        return {"parameters": 1.0}
+
+
+@dataclass
+class PrepareConfig(StageConfig):
+    files: List[str] = field(default_factory=list, metadata=NOT_IDENTITY)
+
+
+@register("prepare", config=PrepareConfig)
+class Prepare(Stage):
+    produces = "data"
+
+    def fingerprints(self, config: PrepareConfig) -> dict[str, str]:
+        return {Path(name).name: digest_file(name) for name in config.files}
+
+    def run(self, ctx: Context) -> dict[str, float]:
+        text = "".join(Path(name).read_text() for name in ctx.config.files)
+        (ctx.out / "data").mkdir()
+        (ctx.out / "data" / "train.jsonl").write_text(text)
+        ctx.record("data", {"rows_kept": text.count("\n")})
+        return {"rows": float(text.count("\n"))}
+
+
+@dataclass
+class ToyConfig(StageConfig):
+    train: Dict[str, Any] = field(default_factory=lambda: {"lr": 0.5, "max_steps": 4})
+    trouble: str = field(default="", metadata=NOT_IDENTITY)  # a file that says what goes wrong, "" = nothing
+    add: float = 1.0
+
+
+@register("toy", config=ToyConfig)
+class Toy(Stage):
+    consumes = {"policy": "model"}
+
+    def validate(self, config: ToyConfig) -> None:
+        if "lr" not in config.train:
+            raise ConfigError("train.lr is missing")
+
+    def run(self, ctx: Context) -> dict[str, float]:
+        trouble = Path(ctx.config.trouble).read_text() if ctx.config.trouble and Path(ctx.config.trouble).exists() else ""
+        with (ctx.ckpt.parent / "runs.txt").open("a") as stream:
+            stream.write(f"{os.getpid()}\n")
+        start, value = self.resume(ctx)
+        ctx.log(f"starts at step {start}")
+        for step in range(start, ctx.config.train["max_steps"]):
+            value += ctx.config.add
+            self.save(ctx, step + 1, value)
+            if step == 1:
+                self.fail(trouble)
+        (ctx.out / "model.txt").write_text(str(value))
+        ctx.record("training", {"start_step": start, "end_step": step_end(ctx, trouble), "max_steps": ctx.config.train["max_steps"]})
+        return {"value": value, "loss": float("nan") if trouble == "nan" else 0.25}
+
+    def resume(self, ctx: Context) -> tuple[int, float]:
+        found = sorted(ctx.ckpt.glob("checkpoint-*/trainer_state.json"))
+        if found:
+            state = json.loads(found[-1].read_text())
+            return state["step"], state["value"]
+        return 0, float((ctx.inputs["policy"].path / "model.txt").read_text())
+
+    def save(self, ctx: Context, step: int, value: float) -> None:
+        folder = ctx.ckpt / f"checkpoint-{step}"
+        folder.mkdir()
+        (folder / "trainer_state.json").write_text(json.dumps({"step": step, "value": value}))
+
+    def fail(self, trouble: str) -> None:
+        if trouble == "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if trouble == "bug":
+            raise KeyError("no such thing")
+        if trouble == "data":
+            raise DataError("3 rows have no answer")
+        if trouble == "full":
+            raise RuntimeError("writing failed: No space left on device (os error 28)")
+        if trouble == "memory":
+            raise MemoryError("tried to allocate 9 GiB")
+        if trouble == "interrupt":
+            raise KeyboardInterrupt
+
+
+def step_end(ctx: Context, trouble: str) -> int:
+    return 2 if trouble == "idle" else ctx.config.train["max_steps"]
+
+
+@dataclass
+class EvaluateConfig(StageConfig):
+    suites: Dict[str, Suite] = field(default_factory=dict)
+
+
+@register("evaluate", config=EvaluateConfig)
+class Evaluate(Stage):
+    consumes = {"model": "model"}
+    produces = "results"
+
+    def run(self, ctx: Context) -> dict[str, float]:
+        value = float((ctx.inputs["model"].path / "model.txt").read_text())
+        (ctx.out / "results").mkdir()
+        summary = {name: {"value": value, "metric": "accuracy"} for name in ctx.config.suites}
+        (ctx.out / "results" / "summary.json").write_text(json.dumps(summary))
+        return dict.fromkeys(ctx.config.suites, value)
