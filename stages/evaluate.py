@@ -1,1 +1,108 @@
+"""Evaluate: one model on every suite of the experiment, loaded once, results kept item by item."""
 
+import hashlib
+import time
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from typing import Any, Dict
+
+from pipeline.context import Context
+from pipeline.errors import ConfigError, DataError
+from pipeline.registry import Stage, register
+from pipeline.schema import StageConfig, Suite
+from stages.evaluation import MEASUREMENTS
+from stages.evaluation.measurement import Measurement, Row, heldout, read_params
+from stages.evaluation.results import SuiteResult, write
+
+
+@dataclass
+class EvaluateConfig(StageConfig):
+    suites: Dict[str, Suite] = field(default_factory=dict)
+
+
+@register("evaluate", config=EvaluateConfig)
+class Evaluate(Stage):
+    version, consumes, produces = 1, {"model": "model"}, "results"
+
+    def validate(self, config: EvaluateConfig) -> None:
+        if not config.suites:
+            raise ConfigError("eval.suites is empty: there is nothing to measure")
+        for name, suite in config.suites.items():
+            _measurement(name, suite)
+            if suite.limit < 0:
+                raise ConfigError(f"eval.suites.{name}.limit={suite.limit}: use 0 for all items, or a positive number")
+
+    def run(self, ctx: Context) -> dict[str, float]:
+        from stages.models.chain import load_policy
+
+        config: EvaluateConfig = ctx.config
+        rows = {name: suite_rows(name, suite, ctx) for name, suite in config.suites.items()}
+        _threads(config.runtime.threads)
+        start = time.perf_counter()
+        policy = load_policy(ctx.inputs["model"], ctx.lineage, device=config.runtime.device)
+        timing: dict[str, Any] = {"load_seconds": round(time.perf_counter() - start, 3), "suites": {}}
+        results = []
+        for name, suite in config.suites.items():
+            start = time.perf_counter()
+            results.append(measure(name, suite, policy, rows[name], config.runtime.micro_batch))
+            timing["suites"][name] = round(time.perf_counter() - start, 3)
+            ctx.log(f"{name}: {len(rows[name])} items in {timing['suites'][name]:.1f} s")
+        ctx.record("timing", timing)
+        return write(results, ctx.out)
+
+
+def _threads(count: int) -> None:
+    """CPU threads of this process; 0 leaves torch's own choice, one for each core."""
+    if count:
+        import torch
+
+        torch.set_num_threads(count)
+
+
+def _measurement(name: str, suite: Suite) -> tuple[Measurement, Any]:
+    """The suite's measurement and its checked params."""
+    where = f"eval.suites.{name}"
+    if suite.measure not in MEASUREMENTS:
+        near = get_close_matches(str(suite.measure), MEASUREMENTS, 1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise ConfigError(f"{where}.measure={suite.measure}: known measures are {', '.join(MEASUREMENTS)}{hint}")
+    measurement = MEASUREMENTS[suite.measure]
+    return measurement, read_params(measurement.params, dict(suite.params), f"{where}.params")
+
+
+def suite_rows(name: str, suite: Suite, ctx: Context) -> list[Row]:
+    """The items of the suite, checked; DataError names the first that cannot be measured."""
+    measurement, params = _measurement(name, suite)
+    rows = heldout(ctx.data[suite.data].path, suite.data)
+    for row in rows:
+        missing = [key for key in ("id", *measurement.fields) if key not in row]
+        if missing:
+            raise DataError(
+                f"suite {name}: item {row.get('id', '?')} of data set '{suite.data}' has no {', '.join(missing)}, "
+                f"which {suite.measure} needs"
+            )
+    rows = spread(measurement.select(rows, params), suite.limit)
+    if not rows:
+        raise DataError(f"suite {name}: the held-out part of data set '{suite.data}' has no items for {suite.measure}")
+    for row in rows:
+        measurement.check(row, params)
+    return rows
+
+
+def spread(rows: list[Row], limit: int) -> list[Row]:
+    """`limit` rows spread evenly over the set, 0 for all: one from each of `limit` equal stretches.
+
+    Within a stretch the id's hash decides, because a fixed step through a set that alternates (yes, no, yes, no) would
+    pick one kind only.
+    """
+    if not limit or limit >= len(rows):
+        return rows
+    stretches = [rows[k * len(rows) // limit : (k + 1) * len(rows) // limit] for k in range(limit)]
+    return [min(stretch, key=lambda row: hashlib.sha256(str(row["id"]).encode()).digest()) for stretch in stretches]
+
+
+def measure(name: str, suite: Suite, policy: Any, rows: list[Row], micro_batch: int) -> SuiteResult:
+    measurement, params = _measurement(name, suite)
+    metric, higher_is_better = measurement.metric(params)
+    items = measurement.run(policy, rows, params, micro_batch)
+    return SuiteResult(name, suite.measure, metric, higher_is_better, items)

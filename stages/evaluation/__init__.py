@@ -1,0 +1,16 @@
+"""Measurements by name. Adding one: a file here with a subclass of `Measurement`, and one line in `MEASUREMENTS`."""
+
+from stages.evaluation.choice import Choice
+from stages.evaluation.generate import Generate
+from stages.evaluation.measurement import Measurement
+from stages.evaluation.perplexity import Perplexity
+from stages.evaluation.preference import Preference
+from stages.evaluation.refusal import Refusal
+
+MEASUREMENTS: dict[str, Measurement] = {
+    "perplexity": Perplexity(),
+    "choice": Choice(),
+    "generate": Generate(),
+    "refusal": Refusal(),
+    "preference": Preference(),
+}

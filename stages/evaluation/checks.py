@@ -1,0 +1,123 @@
+"""Rules that decide whether a generated answer is right. A check is a JSON object: {"type": ..., its keys}."""
+
+import json
+import math
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+Check = dict[str, Any]
+NUMBER = re.compile(r"[-+]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?:[eE][-+]?\d+)?|[-+]?\.\d+")
+FENCE = re.compile(r"```(?:json)?\s*(.*?)```", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Rule:
+    passes: Callable[[Check, str], bool]
+    required: tuple[str, ...]
+    optional: tuple[str, ...] = ()
+
+
+def _fold(check: Check, text: str, default: bool) -> str:
+    return text.casefold() if check.get("ignore_case", default) else text
+
+
+def _exact(check: Check, text: str) -> bool:
+    """The whole answer; white space around it and one final full stop do not count."""
+    bare = [t.strip().removesuffix(".").rstrip() for t in (text, str(check["answer"]))]
+    return _fold(check, bare[0], False) == _fold(check, bare[1], False)
+
+
+def _contains(check: Check, text: str) -> bool:
+    return all(_fold(check, part, True) in _fold(check, text, True) for part in check["all"])
+
+
+def _contains_any(check: Check, text: str) -> bool:
+    return any(_fold(check, part, True) in _fold(check, text, True) for part in check["any"])
+
+
+def _starts_with(check: Check, text: str) -> bool:
+    return _fold(check, text.lstrip(), True).startswith(_fold(check, check["text"], True))
+
+
+def _numeric(check: Check, text: str) -> bool:
+    """The last number in the answer; thousands separators are understood."""
+    found = NUMBER.findall(text)
+    return bool(found) and math.isclose(
+        float(found[-1].replace(",", "")), float(check["answer"]), rel_tol=1e-6, abs_tol=1e-9
+    )
+
+
+def _regex(check: Check, text: str) -> bool:
+    return re.search(check["pattern"], text) is not None
+
+
+def _json(check: Check, text: str) -> bool:
+    """The answer is a JSON object with these keys, bare or in one code fence."""
+    fenced = FENCE.search(text)
+    try:
+        value = json.loads(fenced.group(1) if fenced else text)
+    except ValueError:
+        return False
+    return isinstance(value, dict) and all(key in value for key in check["keys"])
+
+
+def _words(check: Check, text: str) -> bool:
+    return check.get("min", 0) <= len(text.split()) <= check.get("max", math.inf)
+
+
+def _lines(check: Check, text: str) -> bool:
+    """Lines that are not empty."""
+    return sum(bool(line.strip()) for line in text.splitlines()) == check["count"]
+
+
+RULES = {
+    "exact": Rule(_exact, ("answer",), ("ignore_case",)),
+    "contains": Rule(_contains, ("all",), ("ignore_case",)),
+    "contains_any": Rule(_contains_any, ("any",), ("ignore_case",)),
+    "starts_with": Rule(_starts_with, ("text",), ("ignore_case",)),
+    "numeric": Rule(_numeric, ("answer",)),
+    "regex": Rule(_regex, ("pattern",)),
+    "json": Rule(_json, ("keys",)),
+    "words": Rule(_words, (), ("min", "max")),
+    "lines": Rule(_lines, ("count",)),
+}
+
+
+def passes(check: Check, text: str) -> bool:
+    return RULES[check["type"]].passes(check, text)
+
+
+def describe(check: Check) -> str:
+    """The check for people."""
+    return " ".join([check["type"], *(f"{key}={value}" for key, value in check.items() if key != "type")])
+
+
+def problem(check: Check) -> str:
+    """What is wrong with a check, or nothing."""
+    kind = check.get("type") if isinstance(check, dict) else None
+    if kind not in RULES:
+        return f"type {kind!r} is unknown; known: {', '.join(RULES)}"
+    rule, keys = RULES[kind], set(check) - {"type"}
+    if missing := [key for key in rule.required if key not in keys]:
+        return f"{kind} needs {', '.join(missing)}"
+    if surplus := sorted(keys - {*rule.required, *rule.optional}):
+        return f"{kind} does not know {', '.join(surplus)}"
+    return _bad_value(kind, check)
+
+
+def _bad_value(kind: str, check: Check) -> str:
+    for key in ("all", "any", "keys"):
+        if key in check and not (
+            isinstance(check[key], list) and check[key] and all(isinstance(p, str) for p in check[key])
+        ):
+            return f"`{key}` is a list of texts"
+    if kind == "words" and not {"min", "max"} & set(check):
+        return "words needs min or max"
+    try:
+        re.compile(check.get("pattern", ""))
+        float(check["answer"] if kind == "numeric" else 0)
+    except (re.error, ValueError, TypeError) as error:
+        return str(error)
+    return ""
