@@ -80,7 +80,7 @@ def shown(messages: list[dict[str, str]]) -> str:
 
 
 def read_params(kind: type, given: dict[str, Any], where: str) -> Any:
-    """`given` as the dataclass `kind`; ConfigError names the key, under `where`, that is unknown or has a wrong value."""
+    """`given` as the dataclass `kind`; ConfigError names the wrong key, under `where`."""
     known = {f.name: f for f in dataclasses.fields(kind)}
     for name, value in given.items():
         if name not in known:
