@@ -1,8 +1,36 @@
-"""Imported once by the server from which stage processes are forked: what nearly every stage needs, so that none waits for it."""
+"""Imported once by the server from which stage processes are forked, so that none of them waits for its libraries.
+
+It also quiets them: their progress bars and notices about each other would bury the lines of the stages.
+"""
 
 import importlib
+import os
+import warnings
 from contextlib import suppress
 
-for name in ("torch", "transformers", "peft", "datasets", "trl"):
+LIBRARIES = {
+    "torch": (),
+    "transformers": ("AutoConfig", "AutoModelForCausalLM", "AutoTokenizer", "Trainer", "LlamaForCausalLM"),
+    "datasets": ("Dataset",),
+    "peft": ("LoraConfig", "PeftModel"),
+    "trl": ("DPOConfig", "DPOTrainer", "SFTConfig", "SFTTrainer"),
+}
+
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+warnings.filterwarnings("ignore", category=FutureWarning)
+
+for library, names in LIBRARIES.items():
     with suppress(ImportError):
-        importlib.import_module(name)
+        module = importlib.import_module(library)
+        for name in names:  # these packages import a part when it is first asked for
+            with suppress(ImportError, AttributeError):
+                getattr(module, name)
+
+with suppress(ImportError, AttributeError):
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()

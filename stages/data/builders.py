@@ -15,7 +15,7 @@ from typing import Any, get_type_hints
 
 from pipeline.errors import ConfigError
 
-MODULES = ("stages.data.legal.sets",)  # imported when a name is looked up; plug-ins import themselves
+MODULES = ("stages.data.legal.sets", "stages.data.smoke")  # imported when a name is looked up; plug-ins import themselves
 
 
 @dataclass(frozen=True)

@@ -32,4 +32,4 @@ def tracked(ctx: Context) -> Iterator[Any]:
     try:
         yield run
     finally:
-        run.finish(quiet=True)
+        run.finish()
