@@ -1,4 +1,4 @@
-"""Child processes for stages: a warm fork server, so that each starts in hundredths of a second; their log on stderr."""
+"""Child processes of stages, from a warm fork server (each starts in hundredths of a second); their log on stderr."""
 
 import multiprocessing
 import signal
@@ -47,13 +47,14 @@ def _child(entry: Callable[..., None], before: tuple[Any, ...], after: tuple[Any
         process.start()
         sender.close()  # the child has the other copy: its death then reads as end of file
         answer = _listen(receiver, process.sentinel, tail)
-        process.join()
     except KeyboardInterrupt:
         _stop(process)
         raise
     finally:
         tail.show()
         receiver.close()
+    process.join(GRACE)
+    _stop(process)  # a library's thread may keep it from ending
     if answer is None:
         raise _death(process.exitcode, log, time.time() - started)
     return answer
@@ -70,8 +71,8 @@ def _listen(receiver: Connection, sentinel: int, tail: "_Tail") -> Any:
 
 
 def _stop(process: Any) -> None:
-    """End a child after an interrupt: it has had the terminal's own signal, then SIGTERM, then SIGKILL."""
-    if process.pid is None:
+    """End a child that still runs: SIGTERM, then SIGKILL."""
+    if process.pid is None or process.exitcode is not None:
         return
     process.terminate()
     process.join(GRACE)

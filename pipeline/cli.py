@@ -1,4 +1,4 @@
-"""The command `journeyman`. Stage processes import this module again, so what the verbs need is imported by the verbs."""
+"""The command `journeyman`. Stage processes import this module again, so what a verb needs is imported by the verb."""
 
 import argparse
 import json
@@ -86,9 +86,18 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("words", nargs="*", metavar="override")
     parser.add_argument("--from", dest="start", metavar="STAGE", help="rebuild this stage and all below it")
     parser.add_argument("--until", metavar="STAGE", help="only this stage and what it needs")
-    parser.add_argument("--force", action="append", default=[], metavar="STAGE", help="rebuild this stage (may be repeated)")
+    parser.add_argument(
+        "--force", action="append", default=[], metavar="STAGE", help="rebuild this stage (may be repeated)"
+    )
     parser.add_argument("-m", "--multirun", action="store_true", help="sweep over values with commas")
-    parser.add_argument("-cd", "--config-dir", action="append", default=[], metavar="DIR", help="also look here for experiment/NAME.yaml")
+    parser.add_argument(
+        "-cd",
+        "--config-dir",
+        action="append",
+        default=[],
+        metavar="DIR",
+        help="also look here for experiment/NAME.yaml",
+    )
     parser.add_argument("--json", action="store_true", help="one JSON document on stdout, nothing else")
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
     parser.add_argument("--apply", action="store_true", help="gc: really move to the trash")
@@ -99,7 +108,10 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     allowed = {"explain": 1, "show": 1, "pins": 3}.get(options.verb, 0)
     if len(options.names) > allowed:
         word = options.names[allowed]
-        parser.exit(2, f"error: '{word}' is no override: those look like key=value. Stages are chosen with --from, --until, --force\n")
+        parser.exit(
+            2,
+            f"error: '{word}' is no override, which looks like key=value; --from, --until, --force choose stages\n",
+        )
     return options
 
 

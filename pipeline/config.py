@@ -53,11 +53,13 @@ def load(overrides: Sequence[str], folders: Sequence[str] = ()) -> Loaded:
     given = [*overrides, *search_path(folders)]
     cfg, choices = _compose(given)
     chosen = None
-    if not choices.get("budget"):
+    if not any(word.lstrip("+").startswith("budget=") for word in given):
         budget = OmegaConf.select(cfg, "budget") or _budget_here()
         if budget in _options("budget", given):
             own = OmegaConf.select(cfg, "budget") is not None
-            chosen = f"budget={budget} (" + ("this experiment's own)" if own else f"{_device()}; budget=NAME chooses another)")
+            chosen = f"budget={budget} (" + (
+                "this experiment's own)" if own else f"{_device()}; budget=NAME chooses another)"
+            )
             overrides = [*overrides, f"budget={budget}"]
             given.append(f"budget={budget}")
             cfg, choices = _compose(given)
@@ -117,7 +119,9 @@ def _compose(overrides: Sequence[str]) -> tuple[DictConfig, Mapping[str, str]]:
 def _options(group: str, overrides: Sequence[str]) -> list[str]:
     """Names of a config group in the package and in the folders of the search path."""
     folders = [*importlib.import_module("conf").__path__]
-    folders += re.findall(r"file://([^,\]]+)", " ".join(word for word in overrides if word.startswith("hydra.searchpath")))
+    folders += re.findall(
+        r"file://([^,\]]+)", " ".join(word for word in overrides if word.startswith("hydra.searchpath"))
+    )
     return sorted({file.stem for folder in folders for file in Path(folder, group).glob("*.yaml")})
 
 
@@ -147,7 +151,9 @@ def _drop_foreign(cfg: DictConfig, overrides: Sequence[str]) -> None:
     ]
     if not nameless:
         return
-    bare, _ = _compose([o for o in overrides if not o.startswith(("budget=", "+budget=")) and not _speaks_of(o, nameless)])
+    bare, _ = _compose(
+        [o for o in overrides if not o.startswith(("budget=", "+budget=")) and not _speaks_of(o, nameless)]
+    )
     with open_dict(cfg):
         for group, name in nameless:
             if name not in bare[group]:
@@ -193,7 +199,9 @@ def _typed_experiment(resolved: Mapping[str, Any]) -> Experiment:
         raise ConfigError(f"no experiment is chosen, or it has no `name`: give experiment=NAME (known: {known})")
     if not re.fullmatch(r"[A-Za-z0-9][\w.-]*", resolved["name"]):
         raise ConfigError(f"name: {resolved['name']!r} must be letters, digits, '-', '_' and '.'")
-    model = {key: "" if value == "???" else value for key, value in resolved["model"].items()}  # not every chain has one
+    model = {
+        key: "" if value == "???" else value for key, value in resolved["model"].items()
+    }  # not every chain has one
     plain = {key: value for key, value in resolved.items() if key not in ("stages", "data")} | {"model": model}
     experiment: Experiment = typed("", Experiment, plain)
     experiment.stages = {name: stage_config(f"stages.{name}", value) for name, value in resolved["stages"].items()}
@@ -213,7 +221,7 @@ def stage_config(where: str, value: Any, default: str | None = None) -> StageCon
 
 
 def typed(where: str, schema: type, plain: Mapping[str, Any]) -> Any:
-    """`plain` as an instance of the dataclass `schema`; ConfigError names the key, the nearest known key and the value."""
+    """`plain` as an instance of the dataclass `schema`; ConfigError names a wrong key and the nearest known one."""
     try:
         merged = OmegaConf.merge(OmegaConf.structured(schema), plain)
     except OmegaConfBaseException as error:
@@ -232,10 +240,13 @@ def sentence(error: BaseException, overrides: Sequence[str] = ()) -> str:
     if isinstance(error, MissingConfigException):
         return _missing_sentence(error, overrides)
     if isinstance(error, OverrideParseException):
-        return f"cannot read the override '{error.override}': {_first_line(error)}. Overrides look like stages.sft.seed=1"
+        return (
+            f"cannot read the override '{error.override}': {_first_line(error)}. Overrides look like stages.sft.seed=1"
+        )
     if isinstance(error, MarkedYAMLError):
         mark = error.problem_mark
-        return f"{mark.name if mark else 'a config file'}, line {mark.line + 1 if mark else '?'}: not valid YAML: {error.problem}"
+        place = f"{mark.name}, line {mark.line + 1}" if mark else "a config file"
+        return f"{place}: not valid YAML: {error.problem}"
     text = str(error)
     if text.startswith("Ambiguous value"):
         key = text.split("'")[1] if "'" in text else ""
@@ -301,4 +312,3 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 def _first_line(error: BaseException) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
-

@@ -8,7 +8,18 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pipeline.planner import Plan
 
-COLOURS = {"HIT": 32, "BUILT": 36, "RESUMED": 36, "BUILD": 33, "RESUME": 33, "FAILED": 31, "GATED": 31, "SKIPPED": 90}
+COLOURS = {
+    "HIT": 32,
+    "BUILT": 36,
+    "RESUMED": 36,
+    "BUILD": 33,
+    "RESUME": 33,
+    "FAILED": 31,
+    "GATED": 31,
+    "SKIPPED": 90,
+    "passed": 32,
+    "REFUSED": 31,
+}
 
 
 class Screen:
@@ -34,10 +45,14 @@ class Screen:
         width = max((len(node.name) for node in nodes), default=0)
         kinds = max((len(node.kind.name) for node in nodes), default=0)
         for node in nodes:
-            self.say(f"  {self.status(node.status)} {node.name:{width}}  {node.kind.name:{kinds}}  {node.id}  {node.reason}")
+            self.say(
+                f"  {self.status(node.status)} {node.name:{width}}  {node.kind.name:{kinds}}  {node.id}  {node.reason}"
+            )
 
     def stage(self, name: str, record: Mapping[str, Any], metrics: Mapping[str, float]) -> None:
-        shown = "  ".join(f"{key} {value:.4g}" for key, value in list(metrics.items())[:4] if isinstance(value, (int, float)))
+        shown = "  ".join(
+            f"{key} {value:.4g}" for key, value in list(metrics.items())[:4] if isinstance(value, (int, float))
+        )
         self.say(f"  {self.status(record['status'])} {name}  {duration(record['seconds'])}  {shown}".rstrip())
 
     def rows(self, rows: Sequence[Sequence[str]]) -> None:

@@ -5,12 +5,13 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from pipeline.fingerprint import digest_code
-from pipeline.identity import Change, leaf_diff
+from pipeline.identity import ABSENT, Change, leaf_diff
 from pipeline.manifest import packages
 from pipeline.store import Store, Stored
 
 if TYPE_CHECKING:
-    from pipeline.planner import Nodes, Plan
+    from pipeline.graph import Nodes
+    from pipeline.planner import Plan
 
 SHOWN = 3  # changes that a one-line reason spells out
 
@@ -28,12 +29,14 @@ def why(payload: Mapping[str, Any], roles: Mapping[str, str], nodes: "Nodes", la
     return "; ".join(dict.fromkeys(parts)) or "its artifact is no longer in the store"
 
 
-def split(old: Mapping[str, Any], new: Mapping[str, Any], roles: Mapping[str, str]) -> tuple[list[Change], dict[str, str]]:
+def split(
+    old: Mapping[str, Any], new: Mapping[str, Any], roles: Mapping[str, str]
+) -> tuple[list[Change], dict[str, str]]:
     """Changes of the stage itself, and role -> node of the parents that changed (their ids differ)."""
     own, parents = [], {}
     for change in leaf_diff(old, new):
         role = change.key.removeprefix("inputs.")
-        if role in roles and change.new is not None:
+        if role in roles and change.new != ABSENT:
             parents[role] = roles[role]
         else:
             own.append(Change(change.key.removeprefix("config."), change.old, change.new))
@@ -43,15 +46,16 @@ def split(old: Mapping[str, Any], new: Mapping[str, Any], roles: Mapping[str, st
 def _local(change: Change) -> str:
     """A change in words: outside content by its name only, since two digests tell a reader nothing."""
     if change.key.startswith("data."):
-        name = change.key.removeprefix("data.")
-        return f"{name} is new" if change.old is None else f"{name} is gone" if change.new is None else f"{name} changed"
+        verb = "is new" if change.old == ABSENT else "is gone" if change.new == ABSENT else "changed"
+        return f"{change.key.removeprefix('data.')} {verb}"
     return f"stage {change}" if change.key == "version" else str(change)
 
 
 def _parent(role: str, name: str, nodes: "Nodes") -> str:
+    hit = nodes[name].status == "HIT"
     if role.startswith("data."):
-        return f"data set {name} changed: {nodes[name].reason}" if nodes[name].status != "HIT" else f"data set {name} changed"
-    return f"input {name} is rebuilt" if nodes[name].status != "HIT" else f"input {name} changed"
+        return f"data set {name} changed" + ("" if hit else f": {nodes[name].reason}")
+    return f"input {name} {'changed' if hit else 'is rebuilt'}"
 
 
 @dataclass(frozen=True)
@@ -84,7 +88,7 @@ class Explanation:
 def explain(plan: "Plan", store: Store, name: str) -> Explanation:
     """What changed for one stage since the last run, and what else drifted."""
     node = plan.nodes[name]
-    causes = list(dict.fromkeys(_causes(plan, store, name)))
+    causes = list({str(cause): cause for cause in _causes(plan, store, name)}.values())
     return Explanation(plan.experiment.name, name, node.id, node.status, node.reason, causes, drift(plan, store, name))
 
 
@@ -98,7 +102,7 @@ def _causes(plan: "Plan", store: Store, name: str) -> list[Cause]:
         if role in parents:
             found += _causes(plan, store, parent) or [Cause(name, role, *_ids(last, node.payload, role))]
         elif _content_changed(plan, last, role, parent):
-            found += _causes(plan, store, parent) or [Cause(name, role, "its content", "another content under the same id")]
+            found += _causes(plan, store, parent) or [Cause(name, role, "content", "another content of the same id")]
     return found
 
 
@@ -120,7 +124,13 @@ def drift(plan: "Plan", store: Store, name: str) -> list[str]:
         return []
     found = []
     if stored.manifest.get("code_digest") != digest_code(node.kind.stage.__module__):
-        found.append("the stage's code changed since this artifact was built; --force rebuilds, a higher Stage.version makes a new id")
+        found.append(
+            "the stage's code changed since this was built (--force rebuilds; a higher Stage.version gives a new id)"
+        )
     before, after = stored.manifest.get("env", {}).get("packages", {}), packages()
-    changed = [Change(key, before.get(key), after.get(key)) for key in sorted(before | after) if before.get(key) != after.get(key)]
+    changed = [
+        Change(key, before.get(key), after.get(key))
+        for key in sorted(before | after)
+        if before.get(key) != after.get(key)
+    ]
     return found + [f"package {change}" for change in changed]

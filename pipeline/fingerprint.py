@@ -8,6 +8,7 @@ import os
 import sys
 import time
 from collections.abc import Iterable
+from functools import cache
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
@@ -130,16 +131,23 @@ def digest_code(module: str) -> str:
 
     Comments and formatting do not count. Advisory: a change is reported, and only `identity.code=strict` rebuilds.
     """
-    seen: dict[str, str] = {}
-    waiting = [module]
+    own, seen, waiting = module.partition(".")[0], {}, [module]
     while waiting:
         name = waiting.pop()
-        source = None if name in seen else _source(name)
-        if source is not None:
-            tree = ast.parse(source)
-            waiting += [found for found in _imports(tree) if found.split(".")[0] == module.split(".")[0]]
-            seen[name] = hashlib.sha256(ast.dump(_bare(tree)).encode()).hexdigest()
-    return combine(sorted(seen.items()))
+        if name not in seen:
+            seen[name], imports = _module(name)
+            waiting += [found for found in imports if found.partition(".")[0] == own]
+    return combine(sorted((name, digest) for name, digest in seen.items() if digest))
+
+
+@cache
+def _module(name: str) -> tuple[str, tuple[str, ...]]:
+    """Digest of one module's tree and what it imports; ("", ()) for what is no Python file."""
+    source = _source(name)
+    if source is None:
+        return "", ()
+    tree = ast.parse(source)
+    return hashlib.sha256(ast.dump(_bare(tree)).encode()).hexdigest(), tuple(_imports(tree))
 
 
 def _source(module: str) -> str | None:

@@ -1,4 +1,4 @@
-"""Identity of an artifact: canonical JSON of what decides its content -> payload -> id, and the diff of two payloads."""
+"""Identity of an artifact: canonical JSON of what decides its content -> payload -> id; the diff of two payloads."""
 
 import hashlib
 import json
@@ -11,13 +11,16 @@ from typing import Any
 from pipeline.errors import ConfigError
 
 SCHEMA = 1  # version of the payload's form: raising it gives every artifact a new id
+ABSENT = "(absent)"
 NAMES = ("kind", "inputs", "data")  # of a stage config: in the payload by themselves, as ids, never as names
 
 
 def canonical(value: Any, where: str = "config") -> Any:
     """`value` as plain JSON without the fields marked `identity=False`; ConfigError for what has no stable form."""
     if is_dataclass(value) and not isinstance(value, type):
-        return {f.name: canonical(getattr(value, f.name), f"{where}.{f.name}") for f in fields(value) if _bears(f, value)}
+        return {
+            f.name: canonical(getattr(value, f.name), f"{where}.{f.name}") for f in fields(value) if _bears(f, value)
+        }
     if isinstance(value, Mapping):
         return {_key(key, where): canonical(item, f"{where}.{key}") for key, item in value.items()}
     if isinstance(value, (list, tuple)):
@@ -28,7 +31,9 @@ def canonical(value: Any, where: str = "config") -> Any:
         raise ConfigError(f"{where}: {value} is not allowed in a config; give a finite number or null")
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
-    raise ConfigError(f"{where}: a {type(value).__name__} is not allowed in a config; use text, numbers, lists and mappings")
+    raise ConfigError(
+        f"{where}: a {type(value).__name__} is not allowed in a config; use text, numbers, lists and mappings"
+    )
 
 
 def _bears(field: Field, owner: Any) -> bool:
@@ -59,7 +64,7 @@ def payload_of(
     data: Mapping[str, str],
     code: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Everything that decides the artifact. `inputs`, `data`: role -> artifact id, or name -> digest of outside content."""
+    """All that decides an artifact. `inputs`, `data`: role -> artifact id; also name -> digest of outside content."""
     settings = {key: value for key, value in canonical(config).items() if key not in NAMES}
     payload = {
         "schema": SCHEMA,
@@ -79,7 +84,7 @@ def artifact_id(payload: Mapping[str, Any]) -> str:
 
 @dataclass(frozen=True)
 class Change:
-    """One leaf that differs: `key` is dotted, `old` or `new` is None where the leaf did not exist."""
+    """One leaf that differs: `key` is dotted; `old` or `new` is ABSENT where the leaf did not exist."""
 
     key: str
     old: Any
@@ -90,18 +95,16 @@ class Change:
 
 
 def _short(value: Any) -> str:
-    text = "(absent)" if value is None else value if isinstance(value, str) else json.dumps(value)
+    text = value if isinstance(value, str) else json.dumps(value)
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def leaf_diff(old: Any, new: Any, prefix: str = "") -> list[Change]:
+def leaf_diff(old: Any, new: Any) -> list[Change]:
     """The leaves in which two JSON values differ, sorted by key."""
-    before, after = dict(_leaves(old, prefix)), dict(_leaves(new, prefix))
-    return [
-        Change(key, before.get(key), after.get(key))
-        for key in sorted(before.keys() | after.keys())
-        if before.get(key) != after.get(key) or type(before.get(key)) is not type(after.get(key))
-    ]
+    before, after = dict(_leaves(old, "")), dict(_leaves(new, ""))
+    keys = sorted(before.keys() | after.keys())
+    changes = [Change(key, before.get(key, ABSENT), after.get(key, ABSENT)) for key in keys]
+    return [change for change in changes if canonical_json(change.old) != canonical_json(change.new)]
 
 
 def _leaves(value: Any, prefix: str) -> Iterator[tuple[str, Any]]:

@@ -17,12 +17,22 @@ from pipeline.errors import StageFailed, StoreError
 from pipeline.fingerprint import combine, sha256
 
 SCHEMA = 1
-PACKAGES = ("torch", "transformers", "trl", "peft", "datasets", "accelerate", "tokenizers", "bitsandbytes", "journeyman")
+PACKAGES = (
+    "torch",
+    "transformers",
+    "trl",
+    "peft",
+    "datasets",
+    "accelerate",
+    "tokenizers",
+    "bitsandbytes",
+    "journeyman",
+)
 
 
 def stamp() -> str:
-    """A name that sorts by time and never repeats: UTC to the millisecond and six random digits."""
-    return datetime.now(UTC).strftime("%Y%m%dT%H%M%S%f")[:-3] + "Z-" + uuid.uuid4().hex[:6]
+    """A name that sorts by time and never repeats: UTC to the microsecond and six random digits."""
+    return datetime.now(UTC).strftime("%Y%m%dT%H%M%S%fZ-") + uuid.uuid4().hex[:6]
 
 
 def now() -> str:
@@ -79,7 +89,9 @@ def describe(folder: Path) -> list[dict[str, Any]]:
         raise StageFailed("the stage wrote no file, so there is nothing to publish")
     for path in files:
         if path.is_symlink():
-            raise StageFailed(f"the stage wrote a symbolic link ({path.relative_to(folder)}); artifacts hold plain files")
+            raise StageFailed(
+                f"the stage wrote a symbolic link ({path.relative_to(folder)}); artifacts hold plain files"
+            )
     return [{"path": p.relative_to(folder).as_posix(), "size": p.stat().st_size, "sha256": sha256(p)} for p in files]
 
 

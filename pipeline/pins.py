@@ -22,7 +22,13 @@ def set_pin(store: Store, name: str, stored: Stored) -> None:
     if not re.fullmatch(r"[A-Za-z0-9][\w.@-]*", name):
         raise ConfigError(f"pin name {name!r}: use letters, digits, '-', '_', '.' and '@'")
     (store.root / "pins").mkdir(parents=True, exist_ok=True)
-    entry = {"kind": stored.kind, **stored.reference(), "stage": stored.stage, "path": store.relative(stored.path), "pinned": now()}
+    entry = {
+        "kind": stored.kind,
+        **stored.reference(),
+        "stage": stored.stage,
+        "path": store.relative(stored.path),
+        "pinned": now(),
+    }
     write_json(store.root / "pins" / name, entry)
 
 

@@ -63,7 +63,8 @@ def load_kinds() -> dict[str, Kind]:
             point.load()
         except ImportError as error:
             dist = point.dist.name if point.dist else "?"
-            raise ConfigError(f"stage plug-in '{point.name}' of distribution '{dist}' cannot be imported: {error}") from error
+            text = f"stage plug-in '{point.name}' of distribution '{dist}' cannot be imported: {error}"
+            raise ConfigError(text) from error
     return dict(_kinds)
 
 

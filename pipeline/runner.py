@@ -1,4 +1,4 @@
-"""Executes a plan: each node from the store or from a child process, gates after each evaluation, and the run's record."""
+"""Executes a plan: nodes from the store or from child processes, gates after each evaluation, the run's record."""
 
 import shutil
 import time
@@ -13,8 +13,9 @@ from pipeline.config import Loaded
 from pipeline.display import Screen
 from pipeline.errors import GateRefused, JourneymanError, StageFailed, StoreError
 from pipeline.fingerprint import digest_code, save_cache
+from pipeline.graph import Node, above, policies, rival, where
 from pipeline.manifest import SCHEMA, command_line, environment, now, read_json, write_json
-from pipeline.planner import Node, Plan, above, inputs_of, rival, stale_roles
+from pipeline.planner import Plan, inputs_of, stale_roles
 from pipeline.store import Lock, Store, Stored, checkpoint_step, digests, drop_torn_checkpoints, unwritable
 from pipeline.worker import Outcome, Request
 
@@ -63,13 +64,9 @@ def check_configs(plan: Plan) -> None:
     if not nodes:
         return
     warm(node.kind.stage.__module__ for node in nodes)
-    run_validate([Request(_where(node), node.kind.stage.__module__, node.kind.name, asdict(node.config)) for node in nodes])
-
-
-def _where(node: Node) -> str:
-    if node.name == "base" or node.name.startswith("eval_"):
-        return node.name
-    return f"{'data' if node.kind.stage.produces == 'data' else 'stages'}.{node.name}"
+    run_validate(
+        [Request(where(node), node.kind.stage.__module__, node.kind.name, asdict(node.config)) for node in nodes]
+    )
 
 
 def _new_record(run: Run) -> dict[str, Any]:
@@ -80,11 +77,12 @@ def _new_record(run: Run) -> dict[str, Any]:
             "id": node.id,
             "attempt": None,
             "digest": None,
-            "status": "SKIPPED",
-            "reason": "not reached",
+            "status": node.status if node.stored else "SKIPPED",
+            "reason": node.reason if node.stored else "not reached",
             "path": None,
             "seconds": 0.0,
             "produces": node.kind.stage.produces,
+            **(_place(run, node.stored) if node.stored else {}),  # at once, so that gc keeps what this run will read
         }
     return {
         "run_id": run.folder.name,
@@ -99,6 +97,10 @@ def _new_record(run: Run) -> dict[str, Any]:
         "stages": stages,
         "gates": [],
     }
+
+
+def _place(run: Run, stored: Stored) -> dict[str, str]:
+    return {"attempt": stored.attempt, "digest": stored.digest, "path": run.store.relative(stored.path)}
 
 
 def _finish(run: Run, error: BaseException | None) -> int:
@@ -134,9 +136,13 @@ def _report(run: Run) -> None:
 # -- nodes --------------------------------------------------------------------------------------------------------
 def _build_all(run: Run) -> None:
     for node in run.plan.nodes.values():
-        stopped = [run.blocked[name] for name in above(node.name, run.plan.nodes) if name in run.blocked and name != node.name]
+        stopped = [
+            run.blocked[name] for name in above(node.name, run.plan.nodes) if name in run.blocked and name != node.name
+        ]
         if stopped:
-            run.record["stages"][node.name].update(status="GATED", reason=stopped[0])
+            run.record["stages"][node.name].update(
+                status="GATED", reason=stopped[0], attempt=None, digest=None, path=None
+            )
             continue
         try:
             stored, status, reason, seconds = _obtain(run, node)
@@ -154,14 +160,13 @@ def _build_all(run: Run) -> None:
 
 def _named(error: BaseException, node: Node) -> BaseException:
     """The same error with the stage's name in front."""
-    return type(error)(f"{_where(node)}: {error}") if isinstance(error, JourneymanError) else error
+    return type(error)(f"{where(node)}: {error}") if isinstance(error, JourneymanError) else error
 
 
 def _note(run: Run, node: Node, stored: Stored, status: str, reason: str, seconds: float) -> None:
     node.stored = stored
     entry = run.record["stages"][node.name]
-    entry.update(status=status, reason=reason, attempt=stored.attempt, digest=stored.digest)
-    entry.update(path=run.store.relative(stored.path), seconds=round(seconds, 3))
+    entry.update(status=status, reason=reason, seconds=round(seconds, 3), **_place(run, stored))
     run.save()
     if run.plan.to_build:
         run.screen.stage(node.name, entry, {} if status == "HIT" else stored.manifest["metrics"])
@@ -189,7 +194,9 @@ def _made_meanwhile(run: Run, node: Node) -> tuple[Stored | None, str]:
     stored = run.store.current(node.kind.name, node.id)
     if stored and not stale_roles(node, run.plan.nodes, stored):
         run.store.verify(stored, full=False)
-        return stored, "its inputs came out the same" if node.reason.startswith(("input", "data set")) else "built by another run"
+        return stored, "its inputs came out the same" if node.reason.startswith(
+            ("input", "data set")
+        ) else "built by another run"
     stored = run.store.orphan(node.kind.name, node.id, inputs_of(node, run.plan.nodes))
     if stored:
         run.store.make_current(stored)
@@ -228,7 +235,7 @@ def _basis(work: Path) -> Any:
 
 
 def _clear(work: Path, spec: Mapping[str, Any]) -> int:
-    """Make work/<id> ready: an empty out/, and in ckpt/ only what can be continued. Returns the step to continue from."""
+    """Make work/<id> ready: out/ empty, in ckpt/ only what can be continued. Returns the step to continue from."""
     (work / "result.json").unlink(missing_ok=True)
     if _basis(work) != spec["basis"]:  # other inputs, or a person forces it: begin anew
         shutil.rmtree(work / "ckpt", ignore_errors=True)
@@ -276,7 +283,9 @@ def _in_child(run: Run, work: Path, lock: Lock) -> Outcome:
     if outcome.error == "the disk is full":
         raise OSError(28, "No space left on device", str(work))
     if outcome.error:
-        failed = next((kind for kind in JourneymanError.__subclasses__() if kind.exit_code == outcome.exit_code), StageFailed)
+        failed = next(
+            (kind for kind in JourneymanError.__subclasses__() if kind.exit_code == outcome.exit_code), StageFailed
+        )
         raise failed(outcome.error)
     return outcome
 
@@ -287,7 +296,9 @@ def _manifest(run: Run, node: Node, outcome: Outcome, started: str, step: int) -
     training = sections.get("training", {})
     first, last = training.get("start_step", step), training.get("end_step")
     if first and last == first and last < training.get("max_steps", last):
-        raise StageFailed(f"resumed at step {first} and trained no step although {training['max_steps']} were asked for")
+        raise StageFailed(
+            f"resumed at step {first} and trained no step although {training['max_steps']} were asked for"
+        )
     gates = {name: asdict(gate) for name, gate in run.plan.experiment.gates.items() if gate.stage == node.name}
     return {
         "schema": SCHEMA,
@@ -317,7 +328,9 @@ def _manifest(run: Run, node: Node, outcome: Outcome, started: str, step: int) -
 def _judge(run: Run) -> None:
     """Judge every gate whose results have come; a refused blocking gate blocks what is made from its model."""
     nodes, gates = run.plan.nodes, run.plan.experiment.gates
-    results = {n.name.removeprefix("eval_"): n.stored.path for n in nodes.values() if n.name.startswith("eval_") and n.stored}
+    results = {
+        n.name.removeprefix("eval_"): n.stored.path for n in nodes.values() if n.name.startswith("eval_") and n.stored
+    }
     judged = {entry["name"] for entry in run.record["gates"]}
     ready = {
         name: gate
@@ -328,10 +341,9 @@ def _judge(run: Run) -> None:
         return
     from pipeline.gates import judge  # numpy and pyarrow, only when there is something to judge
 
-    inputs = {name: node.inputs["policy"] for name, node in nodes.items() if "policy" in node.inputs}
-    for result in judge(ready, results, inputs):
+    for result in judge(ready, results, policies(nodes)):
         run.record["gates"].append(asdict(result))
-        run.screen.say(f"  gate {'passed ' if result.passed else 'REFUSED' if result.action == 'block' else 'warning'} {result.sentence}")
+        run.screen.say(f"  {run.screen.status('passed' if result.passed else 'REFUSED')} {result.sentence}")
         if not result.passed and result.action == "block":
-            run.blocked.setdefault(result.stage, f"gate {result.name}: {result.sentence}")
+            run.blocked.setdefault(result.stage, f"gate {result.sentence}")
     run.save()

@@ -1,7 +1,7 @@
 """The store: immutable artifacts found by id, one lock for each id, and an all-or-nothing publish.
 
-Protocol of a build: read CURRENT (a hit?) -> lock the id -> look again -> build in work/<id>/out -> hash, manifest, fsync ->
-rename to artifacts/<kind>/<id>/<attempt> -> replace CURRENT. A kill at any point leaves the old state or the new one.
+Protocol of a build: read CURRENT (a hit?) -> lock the id -> look again -> build in work/<id>/out -> hash, manifest,
+fsync -> rename to artifacts/<kind>/<id>/<attempt> -> replace CURRENT. A kill leaves the old state or the new one.
 """
 
 import errno
@@ -58,7 +58,7 @@ class Stored:
 
 
 class Lock:
-    """An exclusive flock, held until every process that got its descriptor has closed it. Pickles to child processes."""
+    """An exclusive flock, held until every process with its descriptor has closed it. Pickles to child processes."""
 
     def __init__(self, handle: int) -> None:
         self.handle = handle
@@ -213,7 +213,7 @@ class Store:
         return lock is None
 
     def publish(self, kind: str, id: str, manifest: Mapping[str, Any]) -> Stored:
-        """Make work/<id>/out the current attempt of `id`; the caller holds the lock. `manifest` lacks what is hashed here."""
+        """Make work/<id>/out the current attempt; the caller holds the lock. `manifest` lacks what is hashed here."""
         out, home, attempt = self.work(id) / "out", self.folder(kind, id), stamp()
         outputs = describe(out)
         full = {**manifest, "attempt": attempt, "outputs": outputs, "digest": tree_digest(outputs)}
@@ -237,7 +237,7 @@ class Store:
         (work / "result.json").unlink(missing_ok=True)
 
     def orphan(self, kind: str, id: str, inputs: Mapping[str, Mapping[str, str]]) -> Stored | None:
-        """A whole attempt newer than CURRENT, made from the same inputs: its builder died before it replaced CURRENT."""
+        """A whole attempt newer than CURRENT, from the same inputs: its builder died before it replaced CURRENT."""
         home = self.folder(kind, id)
         current = (home / "CURRENT").read_text().strip() if (home / "CURRENT").exists() else ""
         for folder in sorted((f for f in home.glob("2*") if f.name > current), reverse=True):
@@ -284,7 +284,9 @@ def digests(inputs: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
 
 def checkpoint_step(ckpt: Path) -> int:
     """Step of the newest complete checkpoint; 0 if there is none."""
-    return max((_step(folder) for folder in ckpt.glob("checkpoint-*") if (folder / "trainer_state.json").exists()), default=0)
+    return max(
+        (_step(folder) for folder in ckpt.glob("checkpoint-*") if (folder / "trainer_state.json").exists()), default=0
+    )
 
 
 def drop_torn_checkpoints(ckpt: Path) -> None:
@@ -316,15 +318,18 @@ FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def unwritable(error: OSError, root: Path) -> str:
-    """What a failed write to the store means for the user."""
+    """What a failed write means for the user."""
+    root, file = root.absolute(), Path(error.filename or root).absolute()
     if error.errno in FULL:
         free = shutil.disk_usage(_existing(root)).free >> 20
         return (
-            f"the disk is full: {error.filename or root} could not be written ({free} MiB free below {root}). Nothing half-made "
-            f"was published. Free some space (`journeyman gc` lists what can go) and give the same command again."
+            f"the disk is full: {file} could not be written ({free} MiB free below {root}). Nothing half-made was "
+            f"published. Free some space (`journeyman gc` lists what can go) and give the same command again."
         )
+    if root != file and root not in file.parents and file not in root.parents:
+        return f"{file}: {error.strerror or error}"
     return (
-        f"the store {root} cannot be written: {error.strerror or error} ({error.filename}). "
+        f"the store {root} cannot be written: {error.strerror or error} ({file}). "
         f"Choose another folder with store.root=FOLDER or JOURNEYMAN_STORE."
     )
 

@@ -48,7 +48,7 @@ class Request:
 
 
 def build(spec_file: str, lock: Lock, results: Connection, debug: bool) -> None:
-    """Entry of the child. Holds `lock` until it ends, so that an orphan is not overtaken; its output goes to log.txt."""
+    """Entry of the child. Holds `lock` until it ends, so that an orphan is not overtaken; output goes to log.txt."""
     spec = read_json(Path(spec_file))
     _write_to(Path(spec_file).with_name("log.txt"))
     begin = time.time()
@@ -58,9 +58,9 @@ def build(spec_file: str, lock: Lock, results: Connection, debug: bool) -> None:
         write_json(Path(spec_file).with_name("result.json"), vars(outcome))
     except BaseException as error:
         outcome = _failure(error, begin, Path(spec_file).with_name("log.txt"), debug)
-    with suppress(BrokenPipeError):  # an orphan's parent is gone; result.json tells the next run
+    with suppress(OSError):  # an orphan's parent is gone; result.json tells the next run
         results.send(outcome)
-    os._exit(outcome.exit_code)  # no destructor of a library may turn a finished stage into a failed one
+    sys.exit(outcome.exit_code)
 
 
 def run_stage(spec: Mapping[str, Any]) -> tuple[dict[str, float], dict[str, Any]]:
@@ -141,7 +141,9 @@ def _failure(error: BaseException, begin: float, log: Path, debug: bool) -> Outc
     if isinstance(error, JourneymanError):
         return Outcome(begin, end, error=str(error), exit_code=error.exit_code)
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-        return Outcome(begin, end, error=f"out of memory ({_line(error)}); a smaller runtime.micro_batch needs less", exit_code=5)
+        return Outcome(
+            begin, end, error=f"out of memory ({_line(error)}); a smaller runtime.micro_batch needs less", exit_code=5
+        )
     return Outcome(begin, end, error=f"{type(error).__name__}: {_line(error)} (the whole story: {log})", exit_code=5)
 
 

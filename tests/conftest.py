@@ -1,4 +1,4 @@
-"""Fixtures of the engine's tests: toy stage kinds, a store, a folder with an experiment, and the command in-process."""
+"""Fixtures of the engine's tests: toy stage kinds, a project folder with `experiment=chain`, the command in-process."""
 
 import json
 from pathlib import Path
@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 import pipeline.registry as registry
+from pipeline.schema import Evaluation, Experiment, ModelConfig, StoreConfig, Suite, Tracker
 
 EXPERIMENT = """# @package _global_
 defaults:
@@ -44,7 +45,7 @@ def toys(monkeypatch):
 
 @pytest.fixture
 def project(tmp_path, monkeypatch, toys):
-    """A current folder with `experiment=chain`; `.run(*words)` gives (exit code, stdout, stderr)."""
+    """A current folder with two data files, an experiment and no report; `.store` is where its artifacts go."""
     (tmp_path / "conf" / "experiment").mkdir(parents=True)
     (tmp_path / "conf" / "experiment" / "chain.yaml").write_text(EXPERIMENT)
     (tmp_path / "facts.jsonl").write_text('{"id": "a"}\n')
@@ -57,12 +58,64 @@ def project(tmp_path, monkeypatch, toys):
 
 @pytest.fixture
 def journeyman(project, capfd):
-    """The command: journeyman("run", ...) -> (exit code, stdout, stderr)."""
+    """The command on `experiment=chain`: journeyman("run", ...) -> .code, .out, .err, .json."""
     from pipeline.cli import main
 
-    def call(*words):
-        code = main([words[0], "experiment=chain", *words[1:]])
+    def call(verb, *words, experiment="chain"):
+        code = main([verb, *([f"experiment={experiment}"] if experiment else []), *words])
         out, err = capfd.readouterr()
         return SimpleNamespace(code=code, out=out, err=err, json=json.loads(out) if "--json" in words else None)
+
+    return call
+
+
+@pytest.fixture
+def chain(project):
+    """chain(beta=0.1, ...) -> the same experiment without Hydra; keywords change its parts."""
+
+    def make(beta=0.1, lr=0.5, suites=True, trouble="trouble.txt", **parts):
+        found = registry.kind
+        first = found("toy").config(
+            kind="toy",
+            inputs={"policy": "base"},
+            data={"train": "facts"},
+            train={"lr": lr, "max_steps": 4},
+            trouble=trouble,
+        )
+        train = {"lr": 0.5, "max_steps": 4, "beta": beta}
+        second = found("toy").config(kind="toy", inputs={"policy": "first"}, train=train)
+        sets = {name: found("prepare").config(kind="prepare", files=[f"{name}.jsonl"]) for name in ("facts", "quiz")}
+        experiment = Experiment(
+            name="chain",
+            model=ModelConfig(source="toy"),
+            data=sets,
+            stages={"first": first, "second": second},
+            eval=Evaluation(suites={"quiz": Suite(measure="choice", data="quiz")} if suites else {}),
+            tracker=Tracker(kind="none"),
+            store=StoreConfig(root=str(project.store)),
+        )
+        for name, value in parts.items():
+            setattr(experiment, name, value)
+        return experiment
+
+    return make
+
+
+@pytest.fixture
+def execute(project):
+    """execute(experiment, force=...) -> .code, .record, .plan: plans and runs without Hydra."""
+    from pipeline.config import Loaded
+    from pipeline.display import Screen
+    from pipeline.planner import make_plan
+    from pipeline.runner import Run
+    from pipeline.runner import execute as run_plan
+    from pipeline.store import Store
+
+    def call(experiment, **choices):
+        store = Store(project.store)
+        run = Run(make_plan(experiment, store, **choices), store, Loaded(experiment, [], {}), Screen())
+        code = run_plan(run)
+        statuses = {name: entry["status"] for name, entry in run.record["stages"].items()}
+        return SimpleNamespace(code=code, record=run.record, plan=run.plan, store=store, statuses=statuses)
 
     return call

@@ -62,7 +62,9 @@ class Toy(Stage):
             raise ConfigError("train.lr is missing")
 
     def run(self, ctx: Context) -> dict[str, float]:
-        trouble = Path(ctx.config.trouble).read_text() if ctx.config.trouble and Path(ctx.config.trouble).exists() else ""
+        trouble = (
+            Path(ctx.config.trouble).read_text() if ctx.config.trouble and Path(ctx.config.trouble).exists() else ""
+        )
         with (ctx.ckpt.parent / "runs.txt").open("a") as stream:
             stream.write(f"{os.getpid()}\n")
         start, value = self.resume(ctx)
@@ -73,7 +75,10 @@ class Toy(Stage):
             if step == 1:
                 self.fail(trouble)
         (ctx.out / "model.txt").write_text(str(value))
-        ctx.record("training", {"start_step": start, "end_step": step_end(ctx, trouble), "max_steps": ctx.config.train["max_steps"]})
+        ctx.record(
+            "training",
+            {"start_step": start, "end_step": step_end(ctx, trouble), "max_steps": ctx.config.train["max_steps"]},
+        )
         return {"value": value, "loss": float("nan") if trouble == "nan" else 0.25}
 
     def resume(self, ctx: Context) -> tuple[int, float]:

@@ -1,0 +1,250 @@
+"""The graph of an experiment: one node for every artifact, in build order, each with its payload and id."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from pipeline.config import nearest
+from pipeline.errors import ConfigError
+from pipeline.fingerprint import digest_code
+from pipeline.identity import artifact_id, payload_of
+from pipeline.manifest import packages
+from pipeline.registry import Kind, kind
+from pipeline.schema import Experiment, Gate, StageConfig
+from pipeline.store import Stored
+
+
+@dataclass
+class Node:
+    """One artifact to be: a stage, a data set, the base or an evaluation. `inputs` and `data`: role -> node name."""
+
+    name: str
+    kind: Kind
+    config: StageConfig
+    inputs: dict[str, str]
+    data: dict[str, str]
+    payload: dict[str, Any] = field(default_factory=dict)
+    id: str = ""
+    status: str = ""  # HIT | BUILD | RESUME
+    reason: str = ""
+    forced: bool = False
+    stored: Stored | None = None  # what CURRENT names, if it is up to date
+
+    @property
+    def parents(self) -> list[str]:
+        return [*self.inputs.values(), *self.data.values()]
+
+    @property
+    def roles(self) -> dict[str, str]:
+        """role -> node for everything the node reads; a data set's role is written `data.<role>`."""
+        return {**self.inputs, **{f"data.{role}": name for role, name in self.data.items()}}
+
+
+Nodes = dict[str, Node]
+
+
+def where(node: Node) -> str:
+    """The place of a node's settings in the configuration, for messages."""
+    if node.name == "base":
+        return "model"
+    if node.name.startswith("eval_"):
+        return node.name
+    return f"{'data' if node.kind.stage.produces == 'data' else 'stages'}.{node.name}"
+
+
+def make_nodes(experiment: Experiment) -> Nodes:
+    """All nodes in build order, with payloads and ids; ConfigError for names, roles and references that do not fit."""
+    stages = {name: _node(name, config) for name, config in experiment.stages.items()}
+    _check_names(stages, experiment.data)
+    models = [name for name, node in stages.items() if node.kind.stage.produces == "model"]
+    evals = _evaluations(experiment, models)
+    sets = {name: _node(name, config) for name, config in experiment.data.items()}
+    everything = {**sets, **stages, **evals}
+    if experiment.model.source or any("base" in node.inputs.values() for node in everything.values()):
+        everything["base"] = _base(experiment)
+    for node in everything.values():
+        _check_references(node, everything)
+    used = _used_sets(sets, [*stages.values(), *evals.values()])
+    ordered = _ordered({name: node for name, node in everything.items() if name not in sets or name in used}, evals)
+    _check_gates(experiment, ordered)
+    for node in ordered.values():
+        _identify(node, ordered, experiment.identity.code == "strict")
+    return ordered
+
+
+def _node(name: str, config: StageConfig) -> Node:
+    return Node(name, kind(config.kind), config, dict(config.inputs), dict(config.data))
+
+
+def _base(experiment: Experiment) -> Node:
+    if not experiment.model.source:
+        raise ConfigError(
+            "model.source: a value is required and none is given; choose model=NAME or model.source=FOLDER"
+        )
+    return _node("base", kind("base").config(kind="base", model=experiment.model))  # type: ignore[call-arg]
+
+
+def _evaluations(experiment: Experiment, models: Sequence[str]) -> Nodes:
+    """`eval_<stage>` of every model that is to be measured; none without suites."""
+    known = ["base", *models]
+    wanted = known if experiment.eval.models is None else experiment.eval.models
+    for name in wanted:
+        if name not in known:
+            raise ConfigError(
+                f"eval.models: there is no model '{name}'{nearest(name, known)}; known: {', '.join(known)}"
+            )
+    if not experiment.eval.suites:
+        return {}
+    found = kind("evaluate").config
+    sets = {suite.data: suite.data for suite in experiment.eval.suites.values()}
+    nodes = {}
+    for model in wanted:
+        config = found(  # type: ignore[call-arg]
+            kind="evaluate",
+            inputs={"model": model},
+            data=dict(sets),
+            suites=experiment.eval.suites,
+            seed=experiment.eval.seed,
+            runtime=experiment.eval.runtime,
+        )
+        nodes[f"eval_{model}"] = _node(f"eval_{model}", config)
+    return nodes
+
+
+def _check_names(stages: Iterable[str], sets: Iterable[str]) -> None:
+    for group, names, others in (("stages", stages, set(sets)), ("data", sets, set())):
+        for name in names:
+            if name == "base" or name.startswith("eval_") or not name.replace("-", "_").isidentifier():
+                raise ConfigError(
+                    f"{group}.{name}: not a free name (`base` and `eval_...` are taken; use letters and digits)"
+                )
+            if name in others:
+                raise ConfigError(f"{group}.{name}: a data set has the same name; rename one of them")
+
+
+def _check_references(node: Node, nodes: Nodes) -> None:
+    """Every role the kind consumes is there and nothing else, and names a node that makes what is needed."""
+    place, consumes = where(node), node.kind.stage.consumes
+    for role in node.inputs:
+        if role not in consumes:
+            raise ConfigError(
+                f"{place}.inputs.{role}: kind '{node.kind.name}' has no such input{nearest(role, consumes)}"
+            )
+    for role in consumes:
+        if role not in node.inputs:
+            raise ConfigError(
+                f"{place}.inputs.{role}: missing; name the stage to take it from, for example `{role}: base`"
+            )
+    for role, name in node.inputs.items():
+        _check_makes(f"{place}.inputs.{role}", name, consumes[role], nodes)
+    for role, name in node.data.items():
+        _check_makes(f"{place}.data.{role}", name, "data", nodes)
+
+
+def _check_makes(place: str, name: str, what: str, nodes: Nodes) -> None:
+    able = [n.name for n in nodes.values() if n.kind.stage.produces == what]
+    if name not in nodes:
+        raise ConfigError(
+            f"{place}: there is no {_word(what)} '{name}'{nearest(name, able)}; known: {', '.join(able) or 'none'}"
+        )
+    if name not in able:
+        made = nodes[name].kind.stage.produces
+        raise ConfigError(f"{place}: '{name}' makes {made}, but {what} is needed; known: {', '.join(able) or 'none'}")
+
+
+def _word(what: str) -> str:
+    return {"model": "stage", "data": "data set"}.get(what, what)
+
+
+def _check_gates(experiment: Experiment, nodes: Nodes) -> None:
+    """A gate speaks of models that are evaluated, of a suite that exists, and of a rule that can be judged."""
+    if not experiment.gates:
+        return
+    from pipeline.gates import check  # numpy, only where there are gates
+
+    evaluated = [name.removeprefix("eval_") for name in nodes if name.startswith("eval_")]
+    problems = check(experiment.gates, evaluated, experiment.eval.suites, policies(nodes))
+    if problems:
+        raise ConfigError("\n".join(str(problem) for problem in problems))
+
+
+def policies(nodes: Nodes) -> dict[str, str]:
+    """stage -> the stage that it continues."""
+    return {name: node.inputs["policy"] for name, node in nodes.items() if "policy" in node.inputs}
+
+
+def rival(gate: Gate, nodes: Nodes) -> str | None:
+    """The model a gate compares with; None for the absolute rules."""
+    if gate.rule in ("at_least", "at_most"):
+        return None
+    return nodes[gate.stage].inputs.get("policy") if gate.against == "input" and gate.stage in nodes else gate.against
+
+
+def _used_sets(sets: Nodes, users: Iterable[Node]) -> set[str]:
+    """Data sets that a stage or an evaluation reads, directly or through another data set; all if nothing reads any."""
+    used: set[str] = set()
+    waiting = [name for node in users for name in node.data.values()]
+    while waiting:
+        name = waiting.pop()
+        if name in sets and name not in used:
+            used.add(name)
+            waiting += sets[name].data.values()
+    return used or set(sets)
+
+
+def _ordered(nodes: Nodes, evals: Nodes) -> Nodes:
+    """Parents first; base, data sets, then each stage followed by its evaluation. ConfigError for a cycle."""
+    first = [
+        name
+        for name in ("base", *nodes)
+        if name in nodes and (name == "base" or nodes[name].kind.stage.produces == "data")
+    ]
+    wish = [*first, "eval_base", *(name for name in nodes if name not in evals and name not in first)]
+    ordered: Nodes = {}
+
+    def add(name: str, path: tuple[str, ...]) -> None:
+        if name in path:
+            raise ConfigError(f"the stages form a circle: {' -> '.join([*path[path.index(name) :], name])}")
+        if name in ordered or name not in nodes:
+            return
+        for parent in nodes[name].parents:
+            add(parent, (*path, name))
+        ordered[name] = nodes[name]
+        if f"eval_{name}" in nodes and name != "base":
+            add(f"eval_{name}", ())
+
+    for name in wish:
+        add(name, ())
+    return ordered
+
+
+def _identify(node: Node, nodes: Nodes, strict: bool) -> None:
+    stage = node.kind.stage
+    inputs = {role: nodes[name].id for role, name in node.inputs.items()}
+    data = {role: nodes[name].id for role, name in node.data.items()}
+    outside = _fingerprints(node)
+    clash = sorted(data.keys() & outside.keys())
+    if clash:
+        raise ConfigError(f"{where(node)}: '{clash[0]}' is both a data role and the name of a fingerprint")
+    code = {"digest": digest_code(stage.__module__), "packages": packages()} if strict else None
+    node.payload = payload_of(node.kind.name, stage.version, node.config, inputs, {**data, **outside}, code)
+    node.id = artifact_id(node.payload)
+
+
+def _fingerprints(node: Node) -> dict[str, str]:
+    try:
+        return node.kind.stage().fingerprints(node.config)
+    except OSError as error:
+        raise ConfigError(f"{where(node)}: cannot read {error.filename}: {error.strerror}") from error
+    except ConfigError as error:
+        raise ConfigError(f"{where(node)}: {error}") from error
+
+
+def above(name: str, nodes: Nodes) -> set[str]:
+    """The node and everything it is made from."""
+    return {name}.union(*(above(parent, nodes) for parent in nodes[name].parents))
+
+
+def below(name: str, nodes: Nodes) -> set[str]:
+    """The node and everything made from it."""
+    return {other for other in nodes if name in above(other, nodes)}
