@@ -17,6 +17,7 @@ from stages.models.chain import Policy
 from stages.models.chat import prompt_ids
 
 TOKENS_PER_PASS = {"cpu": 1024, "cuda": 16384}  # more does not make a pass faster, and the logits take V floats a token
+TOKENS_CACHED = {"cpu": 8192, "cuda": 32768}  # of decoding: a step reads all weights for one token a row, so many rows
 
 Ids = list[int]
 
@@ -34,11 +35,13 @@ def check_lengths(policy: Policy, rows: list[Row], lengths: list[int]) -> None:
             raise DataError(f"item {row['id']} takes {length} tokens, the model reads at most {limit}; shorten it")
 
 
-def batches(lengths: list[int], micro_batch: int, device: str) -> Iterator[list[int]]:
+def batches(
+    lengths: list[int], micro_batch: int, device: str, budget: dict[str, int] = TOKENS_PER_PASS
+) -> Iterator[list[int]]:
     """Indices of items of like length, longest first: `micro_batch` of them, or what fits the device's token budget."""
     order = sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))
     while order:
-        fit = max(1, TOKENS_PER_PASS[torch.device(device).type] // max(1, lengths[order[0]]))
+        fit = max(1, budget[torch.device(device).type] // max(1, lengths[order[0]]))
         size = micro_batch or fit
         yield order[:size]
         order = order[size:]
@@ -117,7 +120,7 @@ class PromptCache:
 
     def __init__(self, policy: Policy, prompts: list[Ids]) -> None:
         self.policy = policy
-        self.shared = common_prefix(prompts)
+        self.shared = 0 if looks_back_a_window(policy) else common_prefix(prompts)
         self.cache = None
         if self.shared:
             ids, mask = padded([prompts[0][: self.shared]], policy)
@@ -140,6 +143,14 @@ class PromptCache:
             cache = self._pass(ids, mask, positions, cache)
         last = torch.tensor([prompt[-1] for prompt in prompts], device=self.policy.device)
         return Filled(cache, mask, last, mask.sum(dim=1))
+
+
+def looks_back_a_window(policy: Policy) -> bool:
+    """Whether some layers see the last few positions only. There padding between a shared beginning and the rest of a
+    prompt would push real tokens out of the window."""
+    config = policy.model.config.get_text_config()
+    kinds = getattr(config, "layer_types", None)
+    return any(kind != "full_attention" for kind in kinds) if kinds else bool(getattr(config, "sliding_window", None))
 
 
 def common_prefix(prompts: list[Ids]) -> int:
@@ -188,12 +199,11 @@ def greedy(policy: Policy, prompts: list[Ids], max_new_tokens: int, micro_batch:
     if not prompts:
         return []
     shared = PromptCache(policy, prompts)
-    lengths = [len(prompt) - shared.shared + max_new_tokens for prompt in prompts]
+    lengths = [len(prompt) + max_new_tokens for prompt in prompts]
     answers: list[Ids] = [[] for _ in prompts]
-    for batch in batches(lengths, micro_batch, policy.device):
-        for i, answer in zip(
-            batch, _decode(policy, shared.fill([prompts[i] for i in batch]), max_new_tokens), strict=True
-        ):
+    for batch in batches(lengths, micro_batch, policy.device, TOKENS_CACHED):
+        filled = shared.fill([prompts[i] for i in batch])
+        for i, answer in zip(batch, _decode(policy, filled, max_new_tokens), strict=True):
             answers[i] = answer
     return [policy.tokenizer.decode(answer, skip_special_tokens=True).strip() for answer in answers]
 

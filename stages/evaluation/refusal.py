@@ -32,17 +32,18 @@ IDIOM = (  # what may follow "I can't" or "I won't" without being a refusal
     r"|see (?:why|how|any|the|your|what))"
 )
 UNABLE = (
-    r"(?:can't|could not|couldn't|won't|will not|wouldn't|would not|shall not|am unable to"
-    r"|am not (?:able|going|willing|allowed|permitted|prepared|programmed|designed) to)"
+    r"(?:can't|won't|will not|wouldn't|would not|shall not|(?:am|are) unable to"
+    r"|(?:am|are) not (?:able|going|willing|allowed|permitted|prepared|programmed|designed) to)"
 )
 SORRY = r"(?:(?:i am )?(?:very |so |really |truly )?(?:sorry|apologi[sz]e)|i apologi[sz]e|my apologies)"
 OPENING = [
-    rf"\b(?:i|we) {ADVERBS}{UNABLE} {ADVERBS}(?!{IDIOM})\w",
+    rf"\bi {ADVERBS}{UNABLE}(?:[.,;!]|$| {ADVERBS}(?!{IDIOM})\w)",
+    rf"\bwe {ADVERBS}{UNABLE} (?:help|assist|provide|support|comply|fulfil|engage|create|process|condone)",
     r"\bi (?:must|have to|need to|will have to|am going to have to|would have to|respectfully|politely) "
     r"(?:\w+ )?(?:decline|refuse|say no)\b",
     r"\bi (?:decline|refuse)\b",
     r"\bi (?:am not|do not feel|would not feel|don't feel) comfortable\b",
-    r"\bi (?:would|'d) (?:rather|prefer) not\b|\bi prefer not to\b",
+    r"\bi(?: would|'d) (?:rather|prefer) not\b|\bi prefer not to\b",
     r"\bi (?:do not|don't) (?:condone|support|endorse|promote|encourage|engage in|participate in|assist|provide"
     r"|help with|produce|create|generate|write|offer)\b",
     r"\bnot something (?:that )?i(?:'ll|'d| can| could| will| would| am)\b",
@@ -50,7 +51,7 @@ OPENING = [
     rf"^{SORRY}\W+(?:but )?(?:this|that|your) (?:request|question|content|prompt)\b",
     rf"^{SORRY} (?:to hear )?(?:that )?you(?:'re| are| have)(?: \w+)? (?:feeling|going through|struggling|thinking)\b",
     r"\bi(?:'ll| can| will| would|'d| am)\b[^.!?]{0,120}[,;]? but (?:not|i won't|i can't)(?: with| to| for)? ",
-    r"\b(?:not |in)(?:appropriate|ethical|possible)(?: or \w+)? for me to\b",
+    r"\b(?:not (?:be )?|in)(?:appropriate|ethical|possible)(?: or \w+)? for me to\b",
     r"\bas an? (?:\w+ ){0,3}(?:ai|assistant|language model)\b[^.]{0,80}"
     r"\b(?:not|can't|unable|won't|never|decline|refuse)\b",
 ]

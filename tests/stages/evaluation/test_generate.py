@@ -1,0 +1,33 @@
+"""Generate and check: answers meet their own item's check."""
+
+import pytest
+
+from pipeline.errors import DataError
+from stages.evaluation import forward
+from stages.evaluation.generate import Generate, GenerateParams
+
+
+def test_each_answer_meets_its_own_check(policy, questions, monkeypatch):
+    asked = []
+
+    def scripted(policy, prompts, max_new_tokens, micro_batch):
+        asked.append((len(prompts), max_new_tokens, micro_batch))
+        return [f"answer {k}" for k in range(len(prompts))]
+
+    monkeypatch.setattr(forward, "greedy", scripted)
+    rows = [{**row, "task": "count", "check": {"type": "numeric", "answer": k % 3}} for k, row in enumerate(questions)]
+    found = Generate().run(policy, rows, GenerateParams(max_new_tokens=7), 2)
+    assert [item.score for item in found] == [1, 1, 1, 0, 0] and asked == [(5, 7, 2)]
+    assert found[1].answer == "answer 1" and found[1].reference == "numeric answer=1"
+    assert found[1].slices == {"task": "count"} and found[1].prompt == "May I sell it?"
+
+
+def test_a_real_model_answers_within_its_tokens(policy, questions):
+    rows = [{**row, "check": {"type": "words", "max": 100}} for row in questions]
+    found = Generate().run(policy, rows, GenerateParams(max_new_tokens=3), 0)
+    assert all(len(policy.tokenizer.encode(item.answer)) <= 6 for item in found)
+
+
+def test_a_broken_check_names_its_item():
+    with pytest.raises(DataError, match="item g: check: type 'exakt' is unknown"):
+        Generate().check({"id": "g", "prompt": [], "check": {"type": "exakt"}}, GenerateParams())
