@@ -15,7 +15,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from pipeline.context import Artifact, Context
 from pipeline.errors import JourneymanError, StageFailed
@@ -109,8 +109,20 @@ def load_kind(module: str, name: str) -> Kind:
 
 
 def instance(found: Kind, config: Mapping[str, Any]) -> Any:
-    """The config dataclass from its plain values."""
-    return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(found.config), dict(config)))
+    """The config dataclass from its plain values, all of which are given: no default comes back."""
+    empty = OmegaConf.structured(found.config)
+    _empty_mappings(empty)
+    return OmegaConf.to_object(OmegaConf.merge(empty, dict(config)))
+
+
+def _empty_mappings(node: DictConfig) -> None:
+    """Take the defaults out of free-form mappings: merging would mix them with what a person removed."""
+    for key in node:
+        value = None if OmegaConf.is_missing(node, key) else node[key]
+        if isinstance(value, DictConfig) and OmegaConf.get_type(value) is dict:
+            node[key] = {}
+        elif isinstance(value, DictConfig):
+            _empty_mappings(value)
 
 
 def _artifact(item: Mapping[str, str]) -> Artifact:

@@ -25,7 +25,7 @@ def test_file_digest_is_its_sha256(tmp_path):
 
 
 def test_missing_file_is_named(tmp_path):
-    with pytest.raises(ConfigError, match="nothing.jsonl"):
+    with pytest.raises(ConfigError, match=r"nothing\.jsonl"):
         fingerprint.digest_file(tmp_path / "nothing.jsonl")
 
 
