@@ -32,4 +32,10 @@ def peft_config(config: PeftConfig) -> "peft.PeftConfig":
         raise ConfigError(f"peft.method={config.method!r} is unknown; known: {', '.join(METHODS)}")
     if config.r < 1:
         raise ConfigError(f"peft.r={config.r}: the rank of an adapter is at least 1")
+    if config.alpha <= 0:
+        raise ConfigError(f"peft.alpha={config.alpha}: the scale of an adapter is above 0")
+    if not 0 <= config.dropout < 1:
+        raise ConfigError(f"peft.dropout={config.dropout}: must be in [0, 1)")
+    if not config.target_modules or not isinstance(config.target_modules, str | list | tuple):
+        raise ConfigError(f"peft.target_modules={config.target_modules!r}: use all-linear or a list of module names")
     return METHODS[config.method](config)

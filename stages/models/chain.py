@@ -106,7 +106,7 @@ def load_policy(artifact: Artifact, lineage: dict[str, Artifact], *, device: str
     model, tokenizer = base_model(folder, device), load_tokenizer(folder)
     if tokenizer_digest(tokenizer) != chain.tokenizer_digest or template_digest(tokenizer) != chain.template_digest:
         raise StoreError(f"{artifact.stage}: the tokenizer or chat template of {folder} is not the recorded one")
-    attach(model, [adapter_weights(_link(known, ref.artifact), ref) for ref in chain.adapters])
+    attach(model, [adapter_weights(_link(known, ref.artifact), ref, chain.base["artifact"]) for ref in chain.adapters])
     return Policy(model, tokenizer, chain, device)
 
 
@@ -124,8 +124,8 @@ class AdapterWeights:
     layers: dict[str, tuple["torch.Tensor", "torch.Tensor"]]
 
 
-def adapter_weights(artifact: Artifact, ref: AdapterRef) -> AdapterWeights:
-    """Read one adapter in PEFT's own format and check that it is the recorded one."""
+def adapter_weights(artifact: Artifact, ref: AdapterRef, base: str) -> AdapterWeights:
+    """Read one adapter in PEFT's own format; StoreError unless it is the recorded one and made for the base `base`."""
     from safetensors.torch import load_file
 
     folder = artifact.path / ref.path
@@ -135,6 +135,10 @@ def adapter_weights(artifact: Artifact, ref: AdapterRef) -> AdapterWeights:
             f"{weights} is not the adapter that the chain was trained on; rebuild with --force {ref.stage}"
         )
     config = json.loads((folder / "adapter_config.json").read_text())
+    if (own := config["base_model_name_or_path"]) != base:
+        raise StoreError(
+            f"{folder}: trained on base {own}, but the chain's base is {base}; rebuild with --force {ref.stage}"
+        )
     tensors = load_file(weights)
     names = sorted(key.removesuffix(".lora_A.weight") for key in tensors if key.endswith(".lora_A.weight"))
     if len(tensors) != 2 * len(names):

@@ -24,6 +24,7 @@ class Example:
 
     ids: list[int]
     labels: list[int]
+    cut: bool = False  # the row was longer than `max_length` and lost its end
 
     @property
     def trained(self) -> int:
@@ -82,7 +83,7 @@ def chat_example(tokenizer: "PreTrainedTokenizerBase", messages: list[dict], max
         ids += answer
         labels += answer
         done = context + message["content"] + tokenizer.eos_token
-    return Example(ids[:max_length], labels[:max_length])
+    return Example(ids[:max_length], labels[:max_length], cut=len(ids) > max_length)
 
 
 def text_example(tokenizer: "PreTrainedTokenizerBase", text: str, max_length: int) -> list[Example]:

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import sys
 from importlib.metadata import Distribution, PackageNotFoundError, PackagePath, distribution
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,12 +30,12 @@ def scheme(source: str) -> str:
 def fingerprint(model: ModelConfig) -> str:
     """What pins the content of `model.source`: a package's version and record, file hashes, or a hub commit."""
     kind, name = scheme(model.source), model.source.partition(":")[2]
-    if kind == "toy":
-        return "toy:1"
     if kind == "hub":
         return f"{name}@{hub_commit(name, model.revision)}"
     if model.revision:
         raise ConfigError(f"model.revision is for hub models; {model.source} is not one: remove it")
+    if kind == "toy":
+        return "toy:1"
     if kind == "package":
         file = _packaged(name)
         return f"{name}=={_distribution(name).version} {file.name} sha256:{file.hash.value if file.hash else '?'}"
@@ -91,7 +92,8 @@ def hub_commit(name: str, revision: str | None) -> str:
     if name not in lock:
         lock[name] = _resolve(name)
         HUB_LOCK.write_text(json.dumps(lock, indent=2, sort_keys=True) + "\n")
-        print(f"hub model {name} resolved to commit {lock[name]}, written to {HUB_LOCK}: commit that file")
+        said = f"hub model {name} resolved to commit {lock[name]}, written to {HUB_LOCK}: commit that file"
+        print(said, file=sys.stderr)  # stdout belongs to --json
     return lock[name]
 
 
