@@ -137,7 +137,7 @@ def _multirun(options: argparse.Namespace, screen: Screen) -> Answer:
     import hydra
     from hydra.core.hydra_config import HydraConfig
 
-    from pipeline.config import COMPOSED, register_schemas, search_path, sentence
+    from pipeline.config import COMPOSED, complete, register_schemas, search_path, sentence
 
     results: list[Answer] = []
 
@@ -150,7 +150,8 @@ def _multirun(options: argparse.Namespace, screen: Screen) -> Answer:
             raise KeyboardInterrupt
 
     register_schemas()
-    words = [*options.overrides, *search_path(options.config_dir)]
+    path = search_path(options.config_dir)
+    words = [*complete(options.overrides, path), *path]
     with _as_hydra([sys.argv[0], "-m", *words]):
         try:
             hydra.main(config_path="pkg://conf", config_name="config", version_base="1.3")(cell)()

@@ -23,6 +23,9 @@ from pipeline.registry import kind, load_kinds
 from pipeline.schema import Experiment, StageConfig
 
 PLACES = ("store", "tracker", "hydra")  # where and how one runs: a stage config may not look there
+OWN = "this experiment's own"
+STAGE_KEY = re.compile(r"(stages|data)\.([^.=]+)\.([^.=]+)[^=]*=")
+QUOTE, ESCAPED = "'", "\\'"  # in Hydra's override grammar
 FORBIDDEN = re.compile(r"\$\{\s*(now|hydra|oc\.env)\s*:")
 COMPOSED = (HydraException, OmegaConfBaseException, MarkedYAMLError)
 
@@ -50,38 +53,33 @@ def register_schemas() -> None:
 def load(overrides: Sequence[str], folders: Sequence[str] = ()) -> Loaded:
     """Compose and check; ConfigError with a sentence for every mistake a user can make."""
     register_schemas()
-    given = [*overrides, *search_path(folders)]
-    cfg, choices = _compose(given)
-    chosen = None
-    if not any(word.lstrip("+").startswith("budget=") for word in given):
-        budget = OmegaConf.select(cfg, "budget") or _budget_here()
-        if budget in _options("budget", given):
-            own = OmegaConf.select(cfg, "budget") is not None
-            chosen = f"budget={budget} (" + (
-                "this experiment's own)" if own else f"{_device()}; budget=NAME chooses another)"
-            )
-            overrides = [*overrides, f"budget={budget}"]
-            given.append(f"budget={budget}")
-            cfg, choices = _compose(given)
-    _drop_foreign(cfg, given)
+    path = search_path(folders)
+    words, chosen = _with_budget(list(overrides), path)
+    cfg, budget = _compose_stages(words, path)
+    own = cfg.get("budget")
+    if chosen and own and own != budget:  # the experiment got its budget from another experiment
+        words, chosen = [*words[:-1], f"budget={own}"], _choice(own, OWN)
+        cfg, budget = _compose_stages(words, path)
+    _drop_foreign(cfg, budget, words, path)
     with open_dict(cfg):
-        cfg.budget = choices.get("budget") or cfg.get("budget")
+        cfg.budget = budget
     refuse_code(OmegaConf.to_container(cfg, resolve=False))
     resolved = _resolve(cfg)
-    return Loaded(_typed_experiment(resolved), list(overrides), resolved, chosen)
+    return Loaded(_typed_experiment(resolved), words, resolved, chosen)
 
 
 def search_path(folders: Sequence[str]) -> list[str]:
-    """The override that makes Hydra also look in `folders` and in ./conf."""
+    """The override that makes Hydra also look in `folders` and in ./conf; no override if there is neither."""
     found = []
     for folder in folders:
         if not Path(folder).is_dir():
             raise ConfigError(f"--config-dir {folder}: no such folder")
-        found.append(f"file://{Path(folder).absolute()}")
+        found.append(Path(folder).absolute())
     own = Path("conf").absolute()
     if own.is_dir() and not (own / "config.yaml").exists():
-        found.append(f"file://{own}")
-    return [f"hydra.searchpath=[{','.join(found)}]"] if found else []
+        found.append(own)
+    listed = ",".join(f"'file://{str(folder).replace(QUOTE, ESCAPED)}'" for folder in found)
+    return [f"hydra.searchpath=[{listed}]"] if found else []
 
 
 def store_root(overrides: Sequence[str], folders: Sequence[str] = ()) -> Path:
@@ -116,52 +114,121 @@ def _compose(overrides: Sequence[str]) -> tuple[DictConfig, Mapping[str, str]]:
     return cfg, choices  # type: ignore[return-value]
 
 
-def _options(group: str, overrides: Sequence[str]) -> list[str]:
-    """Names of a config group in the package and in the folders of the search path."""
+def _compose_stages(words: Sequence[str], path: Sequence[str]) -> tuple[DictConfig, str | None]:
+    """The config and its budget; overrides may also name what an experiment's own mapping leaves to its default."""
+    try:
+        cfg, choices = _compose([*words, *path])
+    except ConfigError:
+        completed = complete(words, path)
+        if completed == list(words):
+            raise
+        cfg, choices = _compose([*completed, *path])
+    return cfg, choices.get("budget")
+
+
+def complete(words: Sequence[str], path: Sequence[str]) -> list[str]:
+    """`words` with a `+` where Hydra wants one although the key is a field of the stage: `stages.first.seed=1` of a
+    stage that is written in the experiment without `seed`."""
+    matches = {word: STAGE_KEY.match(word) for word in words}
+    rest = [word if "[" in word else word.partition(",")[0] for word, match in matches.items() if not match]
+    try:
+        cfg, _ = _compose([*rest, *path])
+    except ConfigError:
+        return list(words)
+    return [f"+{word}" if match and _left_out(cfg, *match.groups()) else word for word, match in matches.items()]
+
+
+def _left_out(cfg: DictConfig, group: str, name: str, key: str) -> bool:
+    node = cfg[group].get(name)
+    return _plain(node) and key not in node and key in _field_names(node)
+
+
+def _plain(node: Any) -> bool:
+    """Whether a stage is written in an experiment directly, so that Hydra does not know its type."""
+    return isinstance(node, DictConfig) and OmegaConf.get_type(node) is dict
+
+
+def _field_names(node: DictConfig) -> list[str]:
+    try:
+        return [item.name for item in fields(kind(node.get("kind") or "prepare").config)]
+    except ConfigError:
+        return []
+
+
+def _files(group: str, path: Sequence[str], name: str = "*") -> list[Path]:
+    """YAML files of a config group in the package and in the folders of the search path."""
     folders = [*importlib.import_module("conf").__path__]
-    folders += re.findall(
-        r"file://([^,\]]+)", " ".join(word for word in overrides if word.startswith("hydra.searchpath"))
-    )
-    return sorted({file.stem for folder in folders for file in Path(folder, group).glob("*.yaml")})
+    folders += [entry.replace(ESCAPED, QUOTE) for entry in re.findall(r"'file://((?:[^'\\]|\\')+)'", " ".join(path))]
+    return [file for folder in folders for file in sorted(Path(folder, group).glob(f"{name}.yaml"))]
 
 
-def _budget_here() -> str:
-    return "gpu" if _device().startswith("a CUDA") else "cpu"
+def _options(group: str, path: Sequence[str]) -> list[str]:
+    return sorted({file.stem for file in _files(group, path)})
 
 
-def _device() -> str:
-    """What accelerates this machine, found without importing torch."""
+# -- budgets ------------------------------------------------------------------------------------------------------
+def _with_budget(words: list[str], path: Sequence[str]) -> tuple[list[str], str | None]:
+    """The words with a budget, and a sentence on it if nobody named it. `budget=none` is the experiment as written."""
+    named = [word for word in words if word.lstrip("+").startswith("budget=")]
+    if named and named[-1].partition("=")[2] in ("none", "null"):
+        return [word for word in words if word not in named], None
+    if named:
+        return words, None
+    name, why = _own_budget(words, path), OWN
+    if name is None:
+        name, why = ("gpu", "a CUDA device is present") if has_cuda() else ("cpu", "no CUDA device here")
+        why += "; budget=NAME chooses another"
+    if name not in _options("budget", path):
+        return words, None
+    return [*words, f"budget={name}"], _choice(name, why)
+
+
+def _choice(name: str, why: str) -> str:
+    return f"budget={name} ({why})"
+
+
+def _own_budget(words: Sequence[str], path: Sequence[str]) -> str | None:
+    """What the experiment's file pins, read without composing (which takes a while); `load` checks it afterwards."""
+    names = [word.partition("=")[2] for word in words if word.lstrip("+").startswith("experiment=")]
+    for file in _files("experiment", path, names[-1]) if names and "," not in names[-1] else []:
+        match = re.search(r"^budget:\s*([\w-]+)", file.read_text(encoding="utf-8"), re.MULTILINE)
+        if match:
+            return match[1]
+    return None
+
+
+def has_cuda() -> bool:
+    """Whether there is a CUDA device, found without importing torch."""
     if Path("/proc/driver/nvidia/gpus").is_dir():
-        return "a CUDA device is present"
+        return True
     try:
         cuda, count = ctypes.CDLL("libcuda.so.1"), ctypes.c_int()
-        present = cuda.cuInit(0) == 0 and cuda.cuDeviceGetCount(ctypes.byref(count)) == 0 and count.value > 0
+        return cuda.cuInit(0) == 0 and cuda.cuDeviceGetCount(ctypes.byref(count)) == 0 and count.value > 0
     except OSError:
-        present = False
-    return "a CUDA device is present" if present else "no CUDA device here"
+        return False
 
 
-def _drop_foreign(cfg: DictConfig, overrides: Sequence[str]) -> None:
+def _drop_foreign(cfg: DictConfig, budget: str | None, words: Sequence[str], path: Sequence[str]) -> None:
     """A budget may speak of stages that this experiment does not have; take those words out again."""
+    spoken: list[tuple[str, Any]] = []
+    for file in _files("budget", path, budget) if budget else []:
+        written = OmegaConf.load(file)
+        spoken += [(group, name) for group in ("stages", "data") for name in OmegaConf.select(written, group) or {}]
     nameless = [
-        (group, name)
-        for group in ("stages", "data")
-        for name, value in cfg[group].items()
-        if isinstance(value, DictConfig) and "kind" not in value
+        (group, name) for group, name in spoken if _plain(cfg[group].get(name)) and "kind" not in cfg[group][name]
     ]
     if not nameless:
         return
-    bare, _ = _compose(
-        [o for o in overrides if not o.startswith(("budget=", "+budget=")) and not _speaks_of(o, nameless)]
-    )
+    others = [w for w in words if not w.lstrip("+").startswith("budget=") and not _speaks_of(w, nameless)]
+    bare, _ = _compose_stages(others, path)
     with open_dict(cfg):
         for group, name in nameless:
             if name not in bare[group]:
-                del cfg[group][name]
+                cfg[group].pop(name, None)
 
 
-def _speaks_of(override: str, names: Iterable[tuple[str, Any]]) -> bool:
-    return any(override.lstrip("+~").startswith(f"{group}.{name}.") for group, name in names)
+def _speaks_of(word: str, names: Iterable[tuple[str, Any]]) -> bool:
+    return any(word.lstrip("+~").startswith(f"{group}.{name}.") for group, name in names)
 
 
 # -- what a config may hold ---------------------------------------------------------------------------------------
@@ -195,7 +262,7 @@ def _resolve(cfg: DictConfig) -> dict[str, Any]:
 
 def _typed_experiment(resolved: Mapping[str, Any]) -> Experiment:
     if not resolved.get("name") or resolved["name"] == "???":
-        known = ", ".join(_options("experiment", [])) or "none yet"
+        known = ", ".join(_options("experiment", search_path([]))) or "none yet"
         raise ConfigError(f"no experiment is chosen, or it has no `name`: give experiment=NAME (known: {known})")
     if not re.fullmatch(r"[A-Za-z0-9][\w.-]*", resolved["name"]):
         raise ConfigError(f"name: {resolved['name']!r} must be letters, digits, '-', '_' and '.'")
@@ -204,9 +271,21 @@ def _typed_experiment(resolved: Mapping[str, Any]) -> Experiment:
     }  # not every chain has one
     plain = {key: value for key, value in resolved.items() if key not in ("stages", "data")} | {"model": model}
     experiment: Experiment = typed("", Experiment, plain)
+    _check_choices(experiment)
     experiment.stages = {name: stage_config(f"stages.{name}", value) for name, value in resolved["stages"].items()}
     experiment.data = {name: stage_config(f"data.{name}", value, "prepare") for name, value in resolved["data"].items()}
     return experiment
+
+
+def _check_choices(experiment: Experiment) -> None:
+    """Fields of the experiment itself that are one of a few words."""
+    for key, value, known in (
+        ("identity.code", experiment.identity.code, ("record", "strict")),
+        ("tracker.kind", experiment.tracker.kind, ("wandb", "none")),
+        ("tracker.mode", experiment.tracker.mode, ("offline", "online")),
+    ):
+        if value not in known:
+            raise ConfigError(f"{key}={value}: use {' or '.join(known)}{nearest(value, known)}")
 
 
 def stage_config(where: str, value: Any, default: str | None = None) -> StageConfig:
@@ -288,20 +367,23 @@ def _key_sentence(error: OmegaConfBaseException, key: str, siblings: Iterable[st
         return f"{key}: {text}"
     names = [f.name for f in fields(error.object_type)] if is_dataclass(error.object_type) else list(siblings)
     parent, _, last = key.rpartition(".")
-    known = f"; known{' in ' + parent if parent else ''}: {', '.join(sorted(names))}" if names else ""
+    known = f"; known{' in ' + parent if parent else ''}: {', '.join(sorted(set(names)))}" if names else ""
     return f"{key}: unknown key{nearest(last, names)}{known}"
 
 
 def _siblings(key: str, overrides: Sequence[str]) -> list[str]:
-    """Names that exist beside a wrong key, from the config without the override that named it."""
+    """Names that may stand beside a wrong key, from the config without the override that named it."""
     rest = [item for item in overrides if not item.lstrip("+~").startswith(key)]
     if len(rest) == len(overrides):
         return []
     try:
-        node = OmegaConf.select(_compose(rest)[0], key.rpartition(".")[0]) if "." in key else _compose(rest)[0]
-        return [str(name) for name in node] if isinstance(node, DictConfig) else []
-    except (ConfigError, *COMPOSED):
+        cfg, _ = _compose(rest)
+    except ConfigError:
         return []
+    parent = key.rpartition(".")[0]
+    node = OmegaConf.select(cfg, parent) if parent else cfg
+    inline = _plain(node) and re.fullmatch(r"(stages|data)\.[^.]+", parent)
+    return [str(name) for name in node] + (_field_names(node) if inline else []) if isinstance(node, DictConfig) else []
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -104,6 +104,8 @@ class Toy(Stage):
             raise RuntimeError("writing failed: No space left on device (os error 28)")
         if trouble == "memory":
             raise MemoryError("tried to allocate 9 GiB")
+        if trouble == "wait":  # until a test has opened and closed the other end
+            Path("pipe").read_text()
         if trouble == "interrupt":
             raise KeyboardInterrupt
 

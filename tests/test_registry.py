@@ -1,0 +1,63 @@
+"""Stage kinds: registration, look-up, entry points."""
+
+from importlib.metadata import entry_points
+
+import pytest
+
+import pipeline.registry as registry
+from pipeline.errors import ConfigError
+from pipeline.registry import Stage, register
+from pipeline.schema import StageConfig
+
+
+@pytest.fixture(autouse=True)
+def empty(monkeypatch):
+    monkeypatch.setattr(registry, "_kinds", {})
+
+
+class Point:
+    def __init__(self, load):
+        self.name, self.dist, self.load = "rerank", type("D", (), {"name": "acme-stages"}), load
+
+
+def test_a_registered_class_is_found_by_its_kind():
+    @register("rerank", config=StageConfig)
+    class Rerank(Stage):
+        pass
+
+    assert registry.kind("rerank").stage is Rerank and registry.kind("rerank").config is StageConfig
+
+
+def test_an_unknown_kind_lists_the_known(monkeypatch):
+    monkeypatch.setattr(registry, "entry_points", lambda group: [])
+    register("rerank", config=StageConfig)(Stage)
+    with pytest.raises(ConfigError, match="unknown stage kind 'rerankk'.*known: rerank"):
+        registry.kind("rerankk")
+
+
+def test_two_modules_cannot_share_a_name():
+    register("rerank", config=StageConfig)(type("A", (Stage,), {"__module__": "one"}))
+    with pytest.raises(ConfigError, match="registered by one and two"):
+        register("rerank", config=StageConfig)(type("B", (Stage,), {"__module__": "two"}))
+
+
+def test_plug_ins_are_loaded_through_entry_points(monkeypatch):
+    def load():
+        register("rerank", config=StageConfig)(Stage)
+
+    monkeypatch.setattr(registry, "entry_points", lambda group: [Point(load)])
+    assert registry.kind("rerank").name == "rerank"
+
+
+def test_a_plug_in_that_cannot_be_imported_names_its_distribution(monkeypatch):
+    def load():
+        raise ImportError("No module named 'acme'")
+
+    monkeypatch.setattr(registry, "entry_points", lambda group: [Point(load)])
+    with pytest.raises(ConfigError, match="'rerank' of distribution 'acme-stages'.*No module named 'acme'"):
+        registry.load_kinds()
+
+
+def test_the_distribution_declares_its_own_kinds():
+    names = {point.name for point in entry_points(group=registry.GROUP)}
+    assert {"base", "prepare", "sft", "domain", "dpo", "evaluate"} <= names
