@@ -71,22 +71,42 @@ def mix(sources: Sequence[Source], total: int, seed: int) -> tuple[list[Example]
 
 
 def _draw(source: Source, budget: int, seed: int) -> list[Example]:
-    """Rows of `source` in seeded order that fill `budget` tokens as far as whole rows can."""
+    """Rows of `source` in seeded order for `budget` tokens: all of them as often as they fit whole, then some once."""
     if not source.examples:
         raise DataError(f"mixture: {source.name} has no rows, but {source.share:.1%} of the tokens shall come from it")
     order = list(source.examples)
     random.Random(f"{seed}:{source.name}").shuffle(order)
-    shortest = min(len(row.ids) for row in order)
-    rows: list[Example] = []
-    while budget >= shortest:
-        for row in order:
-            if len(row.ids) <= budget:
-                rows.append(row)
-                budget -= len(row.ids)
-            elif source.cuttable and budget >= 2:
-                rows.append(Example(row.ids[:budget], row.labels[:budget]))
-                return rows
-    if rows:  # the last row is exchanged for the one that brings the sum nearest to the budget
-        budget += len(rows.pop().ids)
-    rows.append(min(order, key=lambda row: abs(len(row.ids) - budget)))
+    times, rest = divmod(budget, sum(len(row.ids) for row in order))
+    rows = order * times + (_cut(order, rest) if source.cuttable else _nearest(order, rest))
+    if not rows and not source.cuttable:
+        raise DataError(
+            f"mixture: no row of {source.name} is short enough for its {budget} tokens ({source.share:.1%} of all); "
+            "raise max_tokens or shorten the rows"
+        )
     return rows
+
+
+def _cut(order: Sequence[Example], budget: int) -> list[Example]:
+    """The first rows of `order`, the last one cut, so that they make up `budget` tokens (or one less)."""
+    rows: list[Example] = []
+    for row in order:
+        if budget < 2:  # one token alone has nothing to be predicted from
+            break
+        rows.append(row if len(row.ids) <= budget else Example(row.ids[:budget], row.labels[:budget], cut=True))
+        budget -= len(rows[-1].ids)
+    return rows
+
+
+def _nearest(order: Sequence[Example], budget: int) -> list[Example]:
+    """Whole rows, each at most once, that make up `budget` tokens as nearly as one exchange can bring it."""
+    taken: list[Example] = []
+    left: list[Example] = []
+    for row in order:
+        fits = len(row.ids) <= budget
+        (taken if fits else left).append(row)
+        budget -= len(row.ids) * fits
+    out = {0: None} | {len(row.ids): row for row in taken}  # 0: nothing goes out
+    into = {0: None} | {len(row.ids): row for row in left}
+    less, more = min(((a, b) for a in out for b in into), key=lambda pair: abs(budget + pair[0] - pair[1]))
+    taken = [row for row in taken if row is not out[less]]
+    return taken + ([into[more]] if into[more] else [])
