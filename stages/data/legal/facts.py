@@ -12,6 +12,7 @@ from stages.data.legal.licences import Licence, header, licences
 
 GROUPS = ("permissions", "conditions", "limitations")
 LISTED = re.compile(r"^(permissions|conditions|limitations):((?:\n[ \t]*-[ \t]+\w\S*)*)", re.MULTILINE)
+TAG = re.compile(r"-[ \t]+(\S+)")
 OTHER_KEYS = {"MulanPSL-2.0": "mulanpsl-2.0-en"}  # SPDX ids that licensedcode-data does not give to its text
 GIST_WORDS = 45
 # Inbound and outbound categories for which OSADL's answers differ, so that a rule on categories cannot know them.
@@ -68,7 +69,7 @@ def labels() -> tuple[Labels, ...]:
         keys = (OTHER_KEYS.get(name, ""), name.lower(), name.lower() + "-only")
         licence = next((by_id[key] for key in keys if key in by_id), None)
         if licence is not None:
-            held = {f"{group}.{tag}" for group, tags in LISTED.findall(content) for tag in re.findall(r"-[ \t]+(\S+)", tags)}
+            held = {f"{group}.{tag}" for group, tags in LISTED.findall(content) for tag in TAG.findall(tags)}
             found.append(Labels(name, _title(fields["title"]), _gist(fields["description"]), frozenset(held), licence))
     return tuple(found)
 

@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Hashable, Iterable, Iterator
+from functools import lru_cache
 from typing import Any
 
 from stages.data.legal import rules, tasks
@@ -27,9 +28,13 @@ MEASURED_PAIRS = {
 }
 
 
-def items(side: str) -> dict[str, list[Item]]:
-    """All items of a side by task."""
-    return {**tasks.of_side(side), **rules.of_side(side)}
+MAKERS = {maker.__name__: maker for maker in (*tasks.MAKERS, *rules.MAKERS)}
+
+
+@lru_cache
+def items(task: str, side: str) -> tuple[Item, ...]:
+    """All items of one task for a side."""
+    return tuple(MAKERS[task](side))
 
 
 def stratum(item: Item) -> Hashable:
@@ -38,7 +43,7 @@ def stratum(item: Item) -> Hashable:
 
 
 def balanced(found: Iterable[Item], count: int, seed: int, equal: bool = False) -> list[Item]:
-    """At most `count` items, the strata in turn; with `equal`, each answer as often as the rarest one of its question."""
+    """At most `count` items, the strata in turn; `equal`: each answer as often as the rarest one to its question."""
     strata: dict[Hashable, list[Item]] = {}
     for item in found:
         strata.setdefault(stratum(item), []).append(item)
@@ -73,8 +78,8 @@ def for_pairs(item: Item) -> bool:
 def chosen(pairs: bool, counts: dict[str, int], seed: int) -> list[list[Item]]:
     """The training items of each task, balanced: those for pairs, or those for chats."""
     return [
-        balanced((x for x in found if for_pairs(x) == pairs), counts[task], seed)
-        for task, found in items("train").items() if task in counts
+        balanced((x for x in items(task, "train") if for_pairs(x) == pairs), count, seed)
+        for task, count in counts.items()
     ]
 
 
@@ -101,7 +106,8 @@ def preference(item: Item) -> dict[str, Any]:
 def choice(item: Item, choices: tuple[str, ...], baselines: dict[str, int]) -> dict[str, Any]:
     """The item as a forced choice between bare answers."""
     return {"id": item.id, "prompt": item.prompt, "choices": list(choices), "answer": choices.index(item.label),
-            "task": item.task, "cluster": item.cluster, "tags": ["legal"], "slices": item.slices, "baselines": baselines}
+            "task": item.task, "cluster": item.cluster, "tags": ["legal"], "slices": item.slices,
+            "baselines": baselines}
 
 
 def legal_chats(total: int, seed: int) -> list[dict[str, Any]]:
@@ -142,13 +148,13 @@ def authored_pairs(name: str, tag: str, count: int, seed: int) -> list[dict[str,
 
 def measured(side: str, task: str, count: int, seed: int) -> list[Item]:
     """Held-out items of a task with every answer equally often, as far as there are any."""
-    return balanced(items(side)[task], count or 10**9, seed, equal=True)
+    return balanced(items(task, side), count or 10**9, seed, equal=True)
 
 
 def category_choices(side: str, per_class: int, seed: int) -> Iterator[dict[str, Any]]:
     """Forced choice of a category. The baseline always says what is most frequent among training texts."""
     frequent = _most_frequent([x.category for x in on("train")])
-    classes = [[x for x in items(side)["category_excerpt"] if x.label == name] for name in CATEGORIES]
+    classes = [[x for x in items("category_excerpt", side) if x.label == name] for name in CATEGORIES]
     rows = [[choice(x, CATEGORIES, {"majority": int(x.label == frequent)}) for x in by_group(part, seed)[:per_class]]
             for part in classes]
     yield from interleave([part for part in rows if part], seed)
@@ -176,7 +182,7 @@ def condition_choices(side: str, count: int, seed: int) -> Iterator[dict[str, An
 
 def compat_choices(side: str, count: int, seed: int) -> Iterator[dict[str, Any]]:
     """Forced choice of Yes or No on hard cells, with two baselines: always Yes, and the rule on categories."""
-    hard = [x for x in items(side)["compat"] if x.slices["hard"] == "yes"]
+    hard = [x for x in items("compat", side) if x.slices["hard"] == "yes"]
     for item in balanced(hard, count or 10**9, seed, equal=True):
         yield choice(item, ("Yes", "No"), {
             "always_yes": int(item.label == "Yes"), "category_rule": int(item.slices["category_rule"] == "right"),
@@ -186,5 +192,5 @@ def compat_choices(side: str, count: int, seed: int) -> Iterator[dict[str, Any]]
 def measured_pairs(side: str, total: int, seed: int) -> list[list[dict[str, Any]]]:
     """Label-true against label-false answers about licences that no training set touches, by task."""
     counts = scaled(MEASURED_PAIRS, total)
-    found = items(side)
-    return [[preference(x) for x in balanced(found[task], count, seed) if x.wrong] for task, count in counts.items()]
+    parts = [balanced(items(task, side), count, seed) for task, count in counts.items()]
+    return [[preference(x) for x in part if x.wrong] for part in parts]

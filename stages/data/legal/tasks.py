@@ -23,6 +23,7 @@ from stages.data.legal.wording import (
 )
 
 EXCERPT_WORDS = (28, 58)
+EXCERPTS = 4  # of one licence, at most
 EXCERPT_CUES = 3  # different cues in an excerpt, so that it tells its category
 COMMENTS = {
     "Python": "# {}", "shell": "# {}", "YAML": "# {}", "Ruby": "# {}", "C": "/* {} */", "CSS": "/* {} */",
@@ -49,9 +50,9 @@ def other_category(category: str, *key: str) -> str:
     return pick([name for name in CATEGORIES if name != category], "other", *key)
 
 
-def category_excerpt(side: str, each: int = 4) -> Iterator[Item]:
+def category_excerpt(side: str) -> Iterator[Item]:
     """Which of the four categories a passage belongs to."""
-    for licence, number, text in telling(side, each):
+    for licence, number, text in telling(side):
         key = f"{licence.key}-{number}"
         wrong = other_category(licence.category, key)
         prompt = pick(phrasings(wording()["category_excerpt"], side), "category_excerpt", key)
@@ -64,13 +65,16 @@ def category_excerpt(side: str, each: int = 4) -> Iterator[Item]:
         )
 
 
-def telling(side: str, each: int) -> Iterator[tuple[Licence, int, str]]:
-    """Up to `each` short telling excerpts of every licence of a side; for a measured side none that training shows."""
+@lru_cache
+def telling(side: str) -> list[tuple[Licence, int, str]]:
+    """A few short telling excerpts of every licence of a side; for a measured side none that training shows."""
+    chosen = []
     for licence in on(side):
         cues = 1 if licence.category == "Public Domain" else EXCERPT_CUES
-        found = excerpts(licence, *EXCERPT_WORDS, cues)[: 3 * each]
-        fresh = [text for text in found if side == "train" or unseen(text)]
-        yield from ((licence, number, text) for number, text in enumerate(fresh[:each]))
+        found = excerpts(licence, *EXCERPT_WORDS, cues)[: 3 * EXCERPTS]
+        fresh = [text for text in found if side == "train" or unseen(text)][:EXCERPTS]
+        chosen += [(licence, number, text) for number, text in enumerate(fresh)]
+    return chosen
 
 
 def category_name(side: str) -> Iterator[Item]:
@@ -88,10 +92,10 @@ def category_name(side: str) -> Iterator[Item]:
             )
 
 
-def identify(side: str, each: int = 1) -> Iterator[Item]:
+def identify(side: str) -> Iterator[Item]:
     """Which licence a passage is from."""
     task = wording()["identify"]
-    found = [x for x in telling(side, each) if presentable(x[0]) and x[0].owner != "Unspecified"]
+    found = [x for x in telling(side) if x[1] == 0 and presentable(x[0]) and x[0].owner != "Unspecified"]
     for licence, number, text in found:
         key = f"{licence.key}-{number}"
         answer, prompt = pick(task["answers"], "answer", key), pick(phrasings(task, side), "identify", key)
@@ -172,7 +176,7 @@ def expression(side: str, count: int = 240) -> Iterator[Item]:
 
 
 def notice(side: str, count: int = 420) -> Iterator[Item]:
-    """The SPDX expression of a licence notice. For training only: measured licences have too few notices."""
+    """The SPDX expression of a licence notice, for training: measured licences have too few notices."""
     task = wording()["notice"]
     taken: dict[str, int] = {}
     names = {x.spdx: named(x.name) for x in on(side)}
@@ -225,10 +229,4 @@ def header(side: str, count: int = 160) -> Iterator[Item]:
         )
 
 
-@lru_cache
-def of_side(side: str) -> dict[str, list[Item]]:
-    """All items of this module for one side, by task."""
-    makers = [category_excerpt, category_name, identify, spdx_expand, spdx_id, expression, header]
-    makers += [notice] if side == "train" else []
-    made = {maker.__name__: list(maker(side)) for maker in makers}
-    return {name: items for name, items in made.items() if items}
+MAKERS = (category_excerpt, category_name, identify, spdx_expand, spdx_id, expression, header, notice)
