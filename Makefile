@@ -36,7 +36,7 @@ setup: $(READY)
 	@cp requirements.lock $@
 
 $(READY): .venv/requirements.lock pyproject.toml
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
 # -- the chain ---------------------------------------------------------------------------------------------------
