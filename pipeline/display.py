@@ -17,7 +17,7 @@ COLOURS = {
     "FAILED": 31,
     "GATED": 31,
     "SKIPPED": 90,
-    "passed": 32,
+    "GATE": 32,
     "REFUSED": 31,
 }
 

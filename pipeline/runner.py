@@ -343,7 +343,7 @@ def _judge(run: Run) -> None:
 
     for result in judge(ready, results, policies(nodes)):
         run.record["gates"].append(asdict(result))
-        run.screen.say(f"  {run.screen.status('passed' if result.passed else 'REFUSED')} {result.sentence}")
+        run.screen.say(f"  {run.screen.status('GATE' if result.passed else 'REFUSED')} {result.sentence}")
         if not result.passed and result.action == "block":
             run.blocked.setdefault(result.stage, f"gate {result.sentence}")
     run.save()
