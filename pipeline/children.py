@@ -74,10 +74,12 @@ def _stop(process: Any) -> None:
     """End a child that still runs: SIGTERM, then SIGKILL."""
     if process.pid is None or process.exitcode is not None:
         return
-    process.terminate()
-    process.join(GRACE)
-    process.kill()
-    process.join()
+    try:
+        process.terminate()
+        process.join(GRACE)
+    finally:  # also when the person is impatient
+        process.kill()
+        process.join()
 
 
 def _death(code: int | None, log: Path | None, seconds: float) -> JourneymanError:

@@ -63,12 +63,12 @@ class Cause:
     """One change that makes a stage run: in `stage`, which may be far above the one that was asked about."""
 
     stage: str
-    key: str
+    key: str  # "" when there is nothing to compare with
     old: Any
     new: Any
 
     def __str__(self) -> str:
-        return f"{self.stage}: {_local(Change(self.key, self.old, self.new))}"
+        return f"{self.stage}: {_local(Change(self.key, self.old, self.new)) if self.key else self.new}"
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ def explain(plan: "Plan", store: Store, name: str) -> Explanation:
 def _causes(plan: "Plan", store: Store, name: str) -> list[Cause]:
     node, last = plan.nodes[name], store.last_built(plan.experiment.name, name)
     if last is None:
-        return [Cause(name, "artifact", None, "nothing built yet")]
+        return [Cause(name, "", ABSENT, "nothing built yet")]
     own, parents = split(last.manifest["payload"], node.payload, node.roles)
     found = [Cause(name, change.key, change.old, change.new) for change in own]
     for role, parent in node.roles.items():

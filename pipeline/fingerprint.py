@@ -151,12 +151,19 @@ def _module(name: str) -> tuple[str, tuple[str, ...]]:
 
 
 def _source(module: str) -> str | None:
-    """The source text of a module, found without importing it; None for what is no Python file."""
+    """The source text of a module, found without importing anything; None for what is no Python file."""
+    top, *rest = module.split(".")
     try:
-        spec = importlib.util.find_spec(module)
-    except (ImportError, ValueError):
+        spec = importlib.util.find_spec(top)
+    except ValueError:  # __main__
         return None
-    return Path(spec.origin).read_text() if spec and spec.origin and spec.origin.endswith(".py") else None
+    if spec is None or not spec.origin or not spec.origin.endswith(".py"):
+        return None
+    if not rest:
+        return Path(spec.origin).read_text(encoding="utf-8")
+    places = [Path(folder, *rest) for folder in spec.submodule_search_locations or []]
+    files = [file for place in places for file in (place.with_suffix(".py"), place / "__init__.py") if file.is_file()]
+    return files[0].read_text(encoding="utf-8") if files else None
 
 
 def _imports(tree: ast.Module) -> list[str]:

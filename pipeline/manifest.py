@@ -146,12 +146,11 @@ def _cpu() -> str:
 
 
 def _gpus() -> list[str]:
-    """Names of NVIDIA cards, from the driver's files; no CUDA context is made."""
-    names = []
-    for card in sorted(Path("/proc/driver/nvidia/gpus").glob("*/information")):
-        lines = card.read_text().splitlines()
-        names += [line.partition(":")[2].strip() for line in lines if line.startswith("Model")]
-    return names
+    """Names of NVIDIA cards, from the driver; no CUDA context is made."""
+    try:
+        return _ask("nvidia-smi", "--query-gpu=name", "--format=csv,noheader").splitlines()
+    except (OSError, subprocess.SubprocessError):
+        return []
 
 
 def command_line() -> list[str]:

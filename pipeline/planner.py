@@ -63,7 +63,7 @@ def _decide(node: Node, nodes: Nodes, experiment: str, store: Store) -> None:
     stored = store.current(node.kind.name, node.id) if not node.forced else None
     changed = stale_roles(node, nodes, stored) if stored and not rebuilt else []
     if stored and not rebuilt and not changed:
-        store.verify(stored, full=False)
+        store.verify(stored, full=False, name=node.name)
         node.status, node.reason, node.stored = "HIT", "up to date", stored
         return
     step = checkpoint_step(store.work(node.id) / "ckpt")

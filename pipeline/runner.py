@@ -1,5 +1,6 @@
 """Executes a plan: nodes from the store or from child processes, gates after each evaluation, the run's record."""
 
+import math
 import shutil
 import time
 from collections.abc import Mapping
@@ -168,7 +169,7 @@ def _note(run: Run, node: Node, stored: Stored, status: str, reason: str, second
     entry = run.record["stages"][node.name]
     entry.update(status=status, reason=reason, seconds=round(seconds, 3), **_place(run, stored))
     run.save()
-    if run.plan.to_build:
+    if node.status != "HIT":
         run.screen.stage(node.name, entry, {} if status == "HIT" else stored.manifest["metrics"])
 
 
@@ -193,7 +194,7 @@ def _made_meanwhile(run: Run, node: Node) -> tuple[Stored | None, str]:
         return None, ""
     stored = run.store.current(node.kind.name, node.id)
     if stored and not stale_roles(node, run.plan.nodes, stored):
-        run.store.verify(stored, full=False)
+        run.store.verify(stored, full=False, name=node.name)
         return stored, "its inputs came out the same" if node.reason.startswith(
             ("input", "data set")
         ) else "built by another run"
@@ -213,7 +214,7 @@ def _build(run: Run, node: Node, lock: Lock) -> tuple[Stored, bool]:
     step = 0
     if outcome is None:
         for name in above(node.name, run.plan.nodes) - {node.name}:
-            run.store.verify(run.plan.nodes[name].stored)  # type: ignore[arg-type]
+            run.store.verify(run.plan.nodes[name].stored, name=name)  # type: ignore[arg-type]
         step = _clear(work, spec)
         write_json(work / "spec.json", spec)
         outcome = _in_child(run, work, lock)
@@ -276,7 +277,12 @@ def _artifact(node: Node) -> dict[str, str]:
 
 
 def _in_child(run: Run, work: Path, lock: Lock) -> Outcome:
-    outcome = run_build(work / "spec.json", lock, run.debug)
+    begin = time.time()
+    try:
+        outcome = run_build(work / "spec.json", lock, run.debug)
+    except BaseException:  # no word from the child: all its time counts as its own
+        run.children += time.time() - begin
+        raise
     run.children += outcome.end - outcome.begin
     if outcome.exit_code == 130:
         raise KeyboardInterrupt
@@ -342,8 +348,13 @@ def _judge(run: Run) -> None:
     from pipeline.gates import judge  # numpy and pyarrow, only when there is something to judge
 
     for result in judge(ready, results, policies(nodes)):
-        run.record["gates"].append(asdict(result))
+        run.record["gates"].append({key: _readable(value) for key, value in asdict(result).items()})
         run.screen.say(f"  {run.screen.status('GATE' if result.passed else 'REFUSED')} {result.sentence}")
         if not result.passed and result.action == "block":
             run.blocked.setdefault(result.stage, f"gate {result.sentence}")
     run.save()
+
+
+def _readable(value: Any) -> Any:
+    """JSON has no infinity: the change against a zero, for example."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -148,8 +148,8 @@ class Store:
         found = [self.current(folder.parent.name, folder.name) for folder in folders]
         return [stored for stored in found if stored]
 
-    def verify(self, stored: Stored, full: bool = True) -> None:
-        """StoreError unless every output matches its manifest.
+    def verify(self, stored: Stored, full: bool = True, name: str | None = None) -> None:
+        """StoreError unless every output matches its manifest; `name` is what the stage is called in this experiment.
 
         Not `full`: a file whose size, mtime and inode are those of its last verification is not read again.
         """
@@ -158,16 +158,13 @@ class Store:
         seen = self._marks(stored)
         marks: dict[str, list[int]] = {}
         for output in stored.manifest["outputs"]:
-            name = str(output["path"])
-            try:
-                marks[name] = _mark(stored.path / name)
-                intact = marks[name][0] == output["size"] and (
-                    (not full and seen.get(name) == marks[name]) or sha256(stored.path / name) == output["sha256"]
-                )
-            except FileNotFoundError:
-                raise StoreError(_damaged(stored, f"{name} is missing")) from None
-            if not intact:
-                raise StoreError(_damaged(stored, f"{name} does not match its recorded hash"))
+            file = stored.path / output["path"]
+            if not file.is_file():
+                raise StoreError(_damaged(stored, f"{output['path']} is missing", name))
+            mark = marks[output["path"]] = _mark(file)
+            known = not full and seen.get(output["path"]) == mark
+            if not known and (mark[0] != output["size"] or sha256(file) != output["sha256"]):
+                raise StoreError(_damaged(stored, f"{output['path']} does not match its recorded hash", name))
         self._remember(stored, marks, seen)
         if full:
             self._verified.add(stored.path)
@@ -307,10 +304,11 @@ def _mark(path: Path) -> list[int]:
     return [stat.st_size, stat.st_mtime_ns, stat.st_ino]
 
 
-def _damaged(stored: Stored, what: str) -> str:
+def _damaged(stored: Stored, what: str, name: str | None) -> str:
+    stage = name or stored.stage
     return (
-        f"the artifact of stage '{stored.stage}' is damaged: {what} ({stored.path}). "
-        f"It was not used. `journeyman run ... --force {stored.stage}` rebuilds it."
+        f"the artifact of '{stage}' is damaged: {what} ({stored.path}). "
+        f"It was not used. `journeyman run ... --force {stage}` rebuilds it."
     )
 
 

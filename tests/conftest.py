@@ -5,9 +5,13 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from hypothesis import settings
 
 import pipeline.registry as registry
 from pipeline.schema import Evaluation, Experiment, ModelConfig, StoreConfig, Suite, Tracker
+
+settings.register_profile("journeyman", deadline=None, max_examples=60)  # a busy machine is no failure
+settings.load_profile("journeyman")
 
 EXPERIMENT = """# @package _global_
 defaults:

@@ -321,12 +321,13 @@ def test_a_kill_of_the_whole_group_resumes(process, project):
     assert again.returncode == 0 and "RESUMED first" in out and runs(project) == 2
 
 
-def test_an_orphan_keeps_the_lock_and_its_work_is_not_lost(process, project):
+def test_an_orphan_keeps_the_lock_and_its_work_is_not_lost(process, project, journeyman):
     """Only the command is killed: its stage goes on; the same command queues behind it and publishes what it made."""
     child = process()
     with reach(project):
         child.kill()
         child.wait()
+        assert journeyman("status", "--json").json["stages"]["first"]["status"] == "RUNNING"
         (project.path / "trouble.txt").unlink()
         again = process()
         for line in again.stdout:

@@ -118,3 +118,14 @@ def test_code_digest_sees_code_and_not_comments(tmp_path, monkeypatch):
     assert digest('"""Doc."""\ndef f():\n    # why\n    from codepack.part import x\n    return x\n') == first
     assert digest("def f():\n    from codepack.part import x\n    return x\n", "x = 2\n") != first
     assert digest("def f():\n    from codepack.part import x\n    return x + 1\n") != first
+
+
+def test_code_is_read_and_never_imported(tmp_path, monkeypatch):
+    package = tmp_path / "codepack2"
+    package.mkdir()
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (package / "__init__.py").write_text("")
+    (package / "main.py").write_text("def f():\n    from codepack2.heavy import Thing\n    return Thing\n")
+    (package / "heavy.py").write_text("raise RuntimeError('imported')\n")
+    assert fingerprint.digest_code("codepack2.main")
+    assert fingerprint._module("codepack2.heavy")[0] and not fingerprint._module("codepack2.heavy.Thing")[0]

@@ -207,6 +207,7 @@ def causes(plan, project, name):
 
 
 def test_explain_follows_to_the_first_cause(chain, plan, execute, project):
+    assert causes(plan(chain(suites=False)), project, "second") == ["second: nothing built yet"]
     execute(chain(suites=False))
     assert causes(plan(chain(suites=False)), project, "second") == []
     assert causes(plan(chain(suites=False, beta=0.2)), project, "second") == ["second: train.beta: 0.1 -> 0.2"]

@@ -31,13 +31,13 @@ def test_a_registered_class_is_found_by_its_kind():
 def test_an_unknown_kind_lists_the_known(monkeypatch):
     monkeypatch.setattr(registry, "entry_points", lambda group: [])
     register("rerank", config=StageConfig)(Stage)
-    with pytest.raises(ConfigError, match="unknown stage kind 'rerankk'.*known: rerank"):
+    with pytest.raises(ConfigError, match=r"unknown stage kind 'rerankk'.*known: rerank"):
         registry.kind("rerankk")
 
 
 def test_two_modules_cannot_share_a_name():
     register("rerank", config=StageConfig)(type("A", (Stage,), {"__module__": "one"}))
-    with pytest.raises(ConfigError, match="registered by one and two"):
+    with pytest.raises(ConfigError, match=r"registered by one and two"):
         register("rerank", config=StageConfig)(type("B", (Stage,), {"__module__": "two"}))
 
 
@@ -54,7 +54,7 @@ def test_a_plug_in_that_cannot_be_imported_names_its_distribution(monkeypatch):
         raise ImportError("No module named 'acme'")
 
     monkeypatch.setattr(registry, "entry_points", lambda group: [Point(load)])
-    with pytest.raises(ConfigError, match="'rerank' of distribution 'acme-stages'.*No module named 'acme'"):
+    with pytest.raises(ConfigError, match=r"'rerank' of distribution 'acme-stages'.*No module named 'acme'"):
         registry.load_kinds()
 
 
