@@ -11,7 +11,7 @@ from stages.models.adapters import peft_config
 from stages.models.chain import Policy
 from stages.models.chat import chat_example, text_example
 from stages.training import arguments, run
-from stages.training.config import TrainConfig
+from stages.training.config import TrainConfig, check_data
 from stages.training.supervised import fit
 
 
@@ -40,8 +40,9 @@ class Domain(Stage):
     def validate(self, config: DomainConfig) -> None:
         from trl import SFTConfig
 
-        if "train" not in config.data:
-            raise ConfigError("data.train: name the data set of documents to train on")
+        check_data(config, "documents", others=("general",))
+        if config.max_tokens < 0:
+            raise ConfigError(f"max_tokens={config.max_tokens}: use 0 for every document once, or a positive number")
         asked = config.rehearsal
         if not (0 <= asked.share < 1 and 0 <= asked.general <= 1):
             raise ConfigError(f"rehearsal: share={asked.share} must be in [0, 1) and general={asked.general} in [0, 1]")
@@ -49,7 +50,7 @@ class Domain(Stage):
             raise ConfigError(f"rehearsal.safety_floor={asked.safety_floor} must lie between 0 and share={asked.share}")
         if asked.share > 0 and asked.general > 0 and "general" not in config.data:
             raise ConfigError("rehearsal.general > 0 needs a data set in data.general; name one, or set it to 0")
-        arguments.check(SFTConfig, config.train)
+        arguments.check(SFTConfig, config)
         peft_config(config.peft)
 
     def run(self, ctx: Context) -> dict[str, float]:
@@ -62,6 +63,7 @@ class Domain(Stage):
         ctx.record("data", {
             "rows_kept": len(rows), "rows_rejected": rejected,
             "rejected_because": {"no trained token left after max_length": rejected},
+            "rows_cut": sum(row.cut for row in rows),
             "tokens": sum(part.tokens for part in parts.values()),
             "trained_tokens": sum(part.trained_tokens for part in parts.values()),
             "mixture": {name: asdict(part) for name, part in parts.items()},

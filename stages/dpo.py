@@ -12,10 +12,13 @@ from stages.models.adapters import peft_config
 from stages.models.chain import Policy
 from stages.models.chat import Example, answer_ids, prompt_ids
 from stages.training import arguments, head, probes, run
-from stages.training.config import TrainConfig
+from stages.training.config import TrainConfig, check_data
 
 if TYPE_CHECKING:
     from trl import DPOTrainer
+
+
+SMOOTHED = {"aot", "aot_unpaired", "exo_pair", "robust"}  # losses that read train.label_smoothing
 
 
 @dataclass
@@ -46,9 +49,11 @@ class Dpo(Stage):
     def validate(self, config: DpoConfig) -> None:
         from trl import DPOConfig
 
-        if "train" not in config.data:
-            raise ConfigError("data.train: name the data set of preference pairs to train on")
-        arguments.check(DPOConfig, config.train)
+        check_data(config, "preference pairs")
+        if config.max_pairs < 0:
+            raise ConfigError(f"max_pairs={config.max_pairs}: use 0 for all pairs, or a positive number")
+        arguments.check(DPOConfig, config)
+        _check_smoothing(config)
         peft_config(config.peft)
 
     def run(self, ctx: Context) -> dict[str, float]:
@@ -61,6 +66,17 @@ class Dpo(Stage):
         _probe(ctx, policy, trainer, before)
         metrics = run.train(ctx, policy, trainer, sum(pair.tokens for pair in pairs))
         return {**metrics, **_alarms(ctx, trainer)}
+
+
+def _check_smoothing(config: DpoConfig) -> None:
+    """Most of TRL's losses do not read `label_smoothing`; ConfigError rather than a number that changes nothing."""
+    losses = config.train.get("loss_type", ["sigmoid"])
+    losses = [losses] if isinstance(losses, str) else losses
+    if config.train.get("label_smoothing") and not SMOOTHED & set(losses):
+        raise ConfigError(
+            f"train.label_smoothing is not read by the loss {', '.join(losses)}, only by "
+            f"{', '.join(sorted(SMOOTHED))}; set train.loss_type=[robust], or take it out"
+        )
 
 
 def _pairs(ctx: Context, policy: Policy) -> list[Pair]:
@@ -142,7 +158,8 @@ def _probe(ctx: Context, policy: Policy, trainer: "DPOTrainer", before: Any) -> 
         probes.starts_at_input(trainer.model, policy.tokenizer, before),
         probes.reference_is_input(trainer.model, policy.tokenizer, before),
     ]
-    if list(trainer.args.loss_type) == ["sigmoid"] and not trainer.args.label_smoothing:
+    plain = trainer.args.loss_type == ["sigmoid"] and not (trainer.args.loss_weights or trainer.args.use_weighting)
+    if plain:  # label smoothing and the other divergences are log 2 too where both policies agree
         with torch.no_grad():
             loss = float(trainer.compute_loss(trainer.model, dict(batch)))
         trainer._metrics["train"].clear()  # the probe's batch is not part of the training curve

@@ -11,7 +11,7 @@ from stages.data.mixture import Part
 from stages.models.adapters import peft_config
 from stages.models.chat import Example, chat_example
 from stages.training import arguments, run
-from stages.training.config import TrainConfig
+from stages.training.config import TrainConfig, check_data
 from stages.training.supervised import fit
 
 
@@ -31,9 +31,10 @@ class Sft(Stage):
     def validate(self, config: SftConfig) -> None:
         from trl import SFTConfig
 
-        if "train" not in config.data:
-            raise ConfigError("data.train: name the data set of conversations to train on")
-        arguments.check(SFTConfig, config.train)
+        check_data(config, "conversations")
+        if config.max_tokens < 0:
+            raise ConfigError(f"max_tokens={config.max_tokens}: use 0 for all rows, or a positive number")
+        arguments.check(SFTConfig, config)
         peft_config(config.peft)
 
     def run(self, ctx: Context) -> dict[str, float]:
@@ -48,6 +49,7 @@ class Sft(Stage):
         part = Part(1.0, 1.0, tokens, trained, len(chosen), round(len(chosen) / max(1, len(kept)), 3))
         ctx.record("data", {
             "rows_kept": len(chosen), "rows_rejected": len(rows) - len(kept), "rows_available": len(rows),
+            "rows_cut": sum(example.cut for example in chosen),
             "rejected_because": {"no trained token left after max_length": len(rows) - len(kept)},
             "tokens": tokens, "trained_tokens": trained, "mixture": {ctx.data["train"].stage: asdict(part)},
         })  # fmt: skip

@@ -4,6 +4,8 @@ import dataclasses
 import difflib
 import math
 import os
+import types
+import typing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,82 +15,151 @@ from stages.training.config import TrainConfig
 if TYPE_CHECKING:
     from transformers import TrainingArguments
 
-# What Journeyman itself decides, and where a user says it instead.
+DEVICES = ("auto", "cpu", "cuda")
+
+EVALUATION = "evaluation is a stage of its own"
+PREPARED = "Journeyman prepares the data"
+RESUMED = "a checkpoint must hold all that resuming needs"
+PUBLISHED = "use `journeyman export`"
+MASKED = "assistant turns are trained, prompts are not; text is trained whole"
+ONE_REFERENCE = "the reference is the input policy and stays it"
+
+# What Journeyman itself decides or does not read, and where a user says it instead.
 OWNED = {
     "output_dir": "the store decides where files go",
     "seed": "set the stage's `seed`",
     "data_seed": "set the stage's `seed`",
+    "full_determinism": "set the stage's `seed`",
     "max_length": "set the stage's `max_length`",
+    "truncation_mode": "sequences are cut at the stage's `max_length`",
     "per_device_train_batch_size": "set the stage's `batch_size` (global) and `runtime.micro_batch`",
     "gradient_accumulation_steps": "it follows from `batch_size` and `runtime.micro_batch`",
+    "auto_find_batch_size": "set `runtime.micro_batch`",
     "save_steps": "set `runtime.save_steps`",
     "save_strategy": "set `runtime.save_steps`",
     "save_total_limit": "two checkpoints are kept",
     "logging_steps": "set `runtime.logging_steps`",
     "logging_strategy": "set `runtime.logging_steps`",
-    "report_to": "set `tracker`",
     "use_cpu": "set `runtime.device`",
-    "resume_from_checkpoint": "resuming is automatic",
+    "dataloader_pin_memory": "it follows from `runtime.device`",
     "packing": "set the stage's `packing`",
     "padding_free": "set the stage's `packing`",
-    "dataset_kwargs": "Journeyman prepares the data",
+    "packing_strategy": "set the stage's `packing`",
     "shuffle_dataset": "the order of rows follows from the stage's `seed`",
-    "push_to_hub": "use `journeyman export`",
-    "do_eval": "evaluation is a stage of its own",
-    "eval_strategy": "evaluation is a stage of its own",
-    "load_best_model_at_end": "evaluation is a stage of its own",
+    "resume_from_checkpoint": "resuming is automatic",
+    "do_train": "every training stage trains",
     "bf16": "set `model.dtype`",
     "fp16": "set `model.dtype`",
     "trust_remote_code": "set `model.trust_remote_code`",
-    "model_init_kwargs": "the model comes from the input's chain",
     "chat_template_path": "set `model.chat_template`",
+    "model_init_kwargs": "the model comes from the input's chain",
     "eos_token": "the tokenizer is part of the base model",
     "pad_token": "the tokenizer is part of the base model",
-    "dataset_num_proc": "Journeyman prepares the data",
-    "dataset_text_field": "Journeyman prepares the data",
-    "completion_only_loss": "assistant turns are trained, prompts are not; text is trained whole",
-    "assistant_only_loss": "assistant turns are trained, prompts are not; text is trained whole",
-    "truncation_mode": "sequences are cut at the stage's `max_length`",
+    **dict.fromkeys(("dataset_kwargs", "dataset_num_proc", "dataset_text_field", "remove_unused_columns"), PREPARED),
+    **dict.fromkeys(("label_names", "length_column_name"), PREPARED),
+    **dict.fromkeys(("completion_only_loss", "assistant_only_loss"), MASKED),
+    **dict.fromkeys(("save_only_model", "ignore_data_skip", "restore_callback_states_from_checkpoint"), RESUMED),
+    **dict.fromkeys(("report_to", "run_name", "project"), "set `tracker`"),
+    **dict.fromkeys(("trackio_space_id", "trackio_bucket_id", "trackio_static_space_id"), "set `tracker`"),
+    **dict.fromkeys(("push_to_hub", "hub_token", "hub_private_repo", "hub_model_id"), PUBLISHED),
+    **dict.fromkeys(("hub_strategy", "hub_always_push", "hub_revision"), PUBLISHED),
+    **dict.fromkeys(
+        ("do_eval", "do_predict", "eval_strategy", "eval_steps", "eval_delay", "eval_on_start"), EVALUATION
+    ),
+    **dict.fromkeys(("eval_packing", "eval_accumulation_steps", "eval_do_concat_batches"), EVALUATION),
+    **dict.fromkeys(("eval_use_gather_object", "per_device_eval_batch_size", "prediction_loss_only"), EVALUATION),
+    **dict.fromkeys(("load_best_model_at_end", "metric_for_best_model", "greater_is_better"), EVALUATION),
+    **dict.fromkeys(("include_for_metrics", "batch_eval_metrics", "bf16_full_eval", "fp16_full_eval"), EVALUATION),
+    **dict.fromkeys(("sync_ref_model", "ref_model_mixup_alpha", "ref_model_sync_steps"), ONE_REFERENCE),
 }
 
+# Values that TRL itself looks at only in the middle of a run.
+CHOICES = {
+    ("SFTConfig", "loss_type"): ("nll", "dft"),
+    ("DPOConfig", "loss_type"): (
+        "sigmoid", "hinge", "ipo", "exo_pair", "nca_pair", "robust", "bco_pair", "sppo_hard", "aot", "aot_unpaired",
+        "apo_zero", "apo_down", "discopop", "sft", "sigmoid_norm",
+    ),
+    ("DPOConfig", "f_divergence_type"): ("reverse_kl", "forward_kl", "js_divergence", "alpha_divergence"),
+}  # fmt: skip
 
-def check(arguments: type, train: dict[str, Any]) -> None:
-    """Raise ConfigError unless every key of `train` is a field of `arguments` that a user may set, with a legal value.
 
-    The real dataclass is constructed, so that the library's own checks of values run too.
+def check(arguments: type, config: TrainConfig) -> None:
+    """ConfigError unless the stage's sizes fit together and every key of `train` is the user's to set, its value legal.
+
+    The library's dataclass is constructed, so that its own checks of values run too.
     """
+    check_sizes(config)
     fields = {f.name: f for f in dataclasses.fields(arguments) if f.init}
-    for key in train:
+    for key, value in config.train.items():
         if key in OWNED:
             raise ConfigError(f"train.{key} is not yours to set: {OWNED[key]}")
         if key not in fields:
-            close = difflib.get_close_matches(key, fields, n=1)
+            close = difflib.get_close_matches(key, fields.keys() - OWNED.keys(), n=1)
             hint = f"; did you mean train.{close[0]}?" if close else ""
             raise ConfigError(f"train.{key}: {arguments.__name__} has no such field{hint}")
-        _check_type(key, train[key], fields[key].type)
+        _check_type(key, value, fields[key].type)
+        _check_choice(key, value, CHOICES.get((arguments.__name__, key)))
     try:
-        arguments(output_dir=os.devnull, report_to=[], use_cpu=True, bf16=False, **train)
+        arguments(output_dir=os.devnull, report_to=[], use_cpu=True, bf16=False, **config.train)
     except (ValueError, TypeError, NotImplementedError) as error:
         raise ConfigError(f"train: {arguments.__name__} refuses these values: {error}") from None
 
 
+def check_sizes(config: TrainConfig) -> None:
+    """ConfigError for a length, a batch or a runtime that cannot be."""
+    runtime = config.runtime
+    for name, value, least in (
+        ("max_length", config.max_length, 2),
+        ("batch_size", config.batch_size, 1),
+        ("runtime.micro_batch", runtime.micro_batch, 0),
+        ("runtime.save_steps", runtime.save_steps, 0),
+        ("runtime.logging_steps", runtime.logging_steps, 1),
+        ("runtime.threads", runtime.threads, 0),
+    ):
+        if value < least:
+            raise ConfigError(f"{name}={value}: at least {least}")
+    if runtime.device not in DEVICES:
+        raise ConfigError(f"runtime.device={runtime.device}: use one of {', '.join(DEVICES)}")
+    if runtime.micro_batch and config.batch_size % runtime.micro_batch:
+        raise ConfigError(
+            f"batch_size={config.batch_size} is not a multiple of runtime.micro_batch={runtime.micro_batch}"
+        )
+
+
 def _check_type(key: str, value: Any, annotation: Any) -> None:
     """Plain scalar fields only: the library itself does not look at them before it fails deep inside a run."""
-    wanted = {float: (int, float), int: (int,), bool: (bool,), str: (str,)}.get(annotation)
-    if wanted and (not isinstance(value, wanted) or (isinstance(value, bool) and annotation is not bool)):
-        raise ConfigError(f"train.{key}={value!r}: expected {annotation.__name__}")
+    union = typing.get_origin(annotation) in (types.UnionType, typing.Union)
+    wanted = set(typing.get_args(annotation)) if union else {annotation}
+    if not wanted <= {float, int, bool, str, types.NoneType}:
+        return
+    accepted = wanted | ({int} if float in wanted else set())
+    if type(value) not in accepted:
+        names = " or ".join(sorted("null" if t is types.NoneType else t.__name__ for t in wanted))
+        raise ConfigError(f"train.{key}={value!r}: expected {names}")
+
+
+def _check_choice(key: str, value: Any, known: tuple[str, ...] | None) -> None:
+    for item in [value] if isinstance(value, str) else value if known else []:
+        if known and item not in known:
+            close = difflib.get_close_matches(str(item), known, n=1)
+            hint = f"; did you mean {close[0]}?" if close else ""
+            raise ConfigError(f"train.{key}={item!r}: known are {', '.join(known)}{hint}")
 
 
 def build(arguments: type, config: TrainConfig, *, rows: int, ckpt: Path, device: str) -> "TrainingArguments":
     """The trainer's arguments for `rows` training sequences. `batch_size` rows make one optimizer step."""
     micro = config.runtime.micro_batch or config.batch_size
-    if config.batch_size % micro:
-        raise ConfigError(f"batch_size={config.batch_size} is not a multiple of runtime.micro_batch={micro}")
     train = dict(config.train)
     steps = train.get("max_steps", -1)
     if steps <= 0:
         steps = math.ceil(math.ceil(rows / config.batch_size) * train.get("num_train_epochs", 1.0))
-    defaults = {_checkpointing(arguments, train): False, "num_train_epochs": 1.0, "warmup_steps": 0, "disable_tqdm": True}
+    defaults = {
+        _checkpointing(arguments, train): False,
+        "num_train_epochs": 1.0,
+        "warmup_steps": 0,
+        "disable_tqdm": True,
+    }
     return arguments(
         **defaults | train,
         output_dir=str(ckpt),
