@@ -1,7 +1,7 @@
 # The commands of a checkout; `make` alone lists them. Each makes the environment first if it is missing or outdated.
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
-.PHONY: help setup named pipeline plan sweep test check clean
+.PHONY: help setup named pipeline plan sweep test check docs clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3 || echo python3)
 BIN := .venv/bin
@@ -21,6 +21,7 @@ help:
 	@echo "make sweep EXP=legal SET=   one run for each combination        SET=\"stages.dpo.train.beta=0.05,0.1\""
 	@echo "make test                   the tests                           [ARGS=\"-k store\"]"
 	@echo "make check                  style and types"
+	@echo "make docs                   write the tables of docs/config.md from the code"
 	@echo "make clean                  remove .venv and caches; the store stays"
 	@echo
 	@echo "SET: overrides, as in SET=\"budget=gpu stages.dpo.train.beta=0.2\".  Experiments: $(EXPERIMENTS)"
@@ -65,6 +66,9 @@ check: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+docs: $(READY)
+	$(BIN)/python scripts/config_reference.py
 
 clean:
 	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
