@@ -10,6 +10,7 @@ from pipeline.schema import ModelConfig, StageConfig
 from stages.models import sources
 from stages.models.chain import base_chain, file_digest
 
+TEMPLATES = Path(__file__).parent / "models" / "templates"
 DTYPES = ("float32", "bfloat16", "float16")
 
 
@@ -52,8 +53,11 @@ class Base(Stage):
         return {"parameters": float(sum(p.numel() for p in model.parameters()))}
 
 
-def _template(path: str) -> Path:
-    template = Path(path).expanduser()
-    if not template.is_file():
-        raise ConfigError(f"model.chat_template={path}: no such file")
-    return template
+def _template(name: str) -> Path:
+    """A template of the project's own by its name, or a .jinja file."""
+    own = TEMPLATES / f"{name}.jinja"
+    path = own if own.is_file() else Path(name).expanduser()
+    if not path.is_file():
+        known = ", ".join(sorted(file.stem for file in TEMPLATES.glob("*.jinja")))
+        raise ConfigError(f"model.chat_template={name}: no such file, and no template of that name (known: {known})")
+    return path

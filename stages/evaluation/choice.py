@@ -14,9 +14,8 @@ if TYPE_CHECKING:
 class ChoiceParams:
     normalise: str = option("none", "none", "tokens", "bytes", "prior")
     prior_prompt: str = "Answer:"  # of normalise=prior: the user's turn that asks nothing
-    end_of_turn: bool = (
-        True  # count the end-of-turn token too: "Copyleft" then is an answer, not the start of "Copyleft Limited"
-    )
+    suffix: str = ""  # what follows a choice in the house style: "." keeps "Copyleft" apart from "Copyleft Limited"
+    end_of_turn: bool = True  # the answer ends there: its end-of-turn token counts too
 
 
 class Choice(Measurement):
@@ -56,7 +55,8 @@ class Choice(Measurement):
 def tokens(policy: "Policy", choice: str, params: ChoiceParams) -> list[int]:
     from stages.models.chat import answer_ids, encode
 
-    return answer_ids(policy.tokenizer, choice) if params.end_of_turn else encode(policy.tokenizer, choice)
+    text = choice + params.suffix
+    return answer_ids(policy.tokenizer, text) if params.end_of_turn else encode(policy.tokenizer, text)
 
 
 def priors(policy: "Policy", texts: dict[str, list[int]], params: ChoiceParams, micro_batch: int) -> dict[str, float]:

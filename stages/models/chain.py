@@ -1,8 +1,8 @@
 """A model as a base and an ordered chain of adapters: written as `model.json`, loaded with every adapter active.
 
-Frozen upstream adapters are not PEFT adapters of the loaded model. They are added to the output of their linear layers
-by forward hooks, rank-concatenated, below whatever PEFT wraps around the layer later. So the one PEFT adapter of a
-training stage is its own, and "adapter off" means exactly the input policy, never the bare base.
+Frozen upstream adapters are not PEFT adapters of the loaded model. They become part of its linear layers, below
+whatever PEFT wraps around the layer later. So the one PEFT adapter of a training stage is its own, and "adapter off"
+means exactly the input policy, never the bare base.
 """
 
 import hashlib
@@ -152,7 +152,11 @@ def adapter_weights(artifact: Artifact, ref: AdapterRef, base: str) -> AdapterWe
 
 
 def attach(model: "PreTrainedModel", adapters: list[AdapterWeights]) -> None:
-    """Add the frozen adapters to the layers' outputs: one hook a layer, all ranks in one pair of matrices."""
+    """Make the frozen adapters part of the model, all ranks of a layer in one pair of matrices.
+
+    Plain float32 layers take them into their weights in memory: equal to rounding, and free in every later pass. Where
+    that would lose them (16-bit or quantized weights), a forward hook adds them to the layer's output instead.
+    """
     import torch
 
     modules = dict(model.named_modules())
@@ -163,9 +167,13 @@ def attach(model: "PreTrainedModel", adapters: list[AdapterWeights]) -> None:
         pairs = [adapter.layers[name] for adapter in adapters if name in adapter.layers]
         module = modules[name]
         device = next(module.parameters()).device
-        module.register_buffer("chain_a", torch.cat([a for a, _ in pairs]).to(device), persistent=False)
-        module.register_buffer("chain_b", torch.cat([b for _, b in pairs], dim=1).to(device), persistent=False)
-        module.register_forward_hook(_add_low_rank)
+        a, b = torch.cat([a for a, _ in pairs]).to(device), torch.cat([b for _, b in pairs], dim=1).to(device)
+        if type(module) is torch.nn.Linear and module.weight.dtype == torch.float32:
+            module.weight.data.addmm_(b, a)
+        else:
+            module.register_buffer("chain_a", a, persistent=False)
+            module.register_buffer("chain_b", b, persistent=False)
+            module.register_forward_hook(_add_low_rank)
 
 
 def _add_low_rank(module: "torch.nn.Module", args: tuple, output: "torch.Tensor") -> "torch.Tensor":
