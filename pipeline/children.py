@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import ConfigError, DataError, JourneymanError, StageFailed
+from pipeline.graph import located
+from pipeline.registry import WARM
 from pipeline.store import Lock
 from pipeline.worker import Outcome, Request, build, validate
 
@@ -20,7 +22,7 @@ GRACE = 10  # seconds that an interrupted child gets before it is killed
 def warm(modules: Iterable[str]) -> None:
     """Name the modules whose packages' `warm` the fork server imports; it starts with the first child."""
     packages = dict.fromkeys(module.partition(".")[0] for module in modules)
-    multiprocessing.set_forkserver_preload(["pipeline.worker", *(f"{package}.warm" for package in packages)])
+    multiprocessing.set_forkserver_preload(["pipeline.worker", *(f"{package}.{WARM}" for package in packages)])
 
 
 def run_build(spec: Path, lock: Lock, debug: bool) -> Outcome:
@@ -33,7 +35,7 @@ def run_validate(requests: list[Request]) -> None:
     """Validate configs in one child; raises all complaints as one error."""
     errors = _child(validate, (requests,), (), None)
     if errors:
-        text = "\n".join(f"{where}: {message}" for where, message, _ in errors)
+        text = "\n".join(dict.fromkeys(located(where, message) for where, message, _ in errors))
         codes = {code for _, _, code in errors}
         raise {2: ConfigError, 4: DataError}.get(min(codes), StageFailed)(text)
 

@@ -9,8 +9,9 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from pipeline.display import Screen, duration
 from pipeline.errors import ConfigError, JourneymanError
@@ -80,38 +81,39 @@ def _system(error: OSError, options: argparse.Namespace) -> str:
     return unwritable(error, Path(given[-1] if given else os.environ.get("JOURNEYMAN_STORE", "store")))
 
 
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"error: {message} (`journeyman --help` shows what there is)\n")
+
+
 def _parse(argv: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser("journeyman", usage=USAGE, add_help=True)
-    parser.add_argument("verb", choices=list(VERBS), metavar="VERB")
-    parser.add_argument("words", nargs="*", metavar="override")
-    parser.add_argument("--from", dest="start", metavar="STAGE", help="rebuild this stage and all below it")
-    parser.add_argument("--until", metavar="STAGE", help="only this stage and what it needs")
-    parser.add_argument(
-        "--force", action="append", default=[], metavar="STAGE", help="rebuild this stage (may be repeated)"
+    parser = _Parser("journeyman", usage=USAGE)
+    add = parser.add_argument
+    add("verb", metavar="VERB", nargs="?")
+    add("words", nargs="*", metavar="override")
+    add("--from", dest="start", metavar="STAGE", help="rebuild this stage and all below it")
+    add("--until", metavar="STAGE", help="only this stage and what it needs")
+    add("--force", action="append", default=[], metavar="STAGE", help="rebuild this stage (may be repeated)")
+    add("-m", "--multirun", action="store_true", help="sweep over values with commas")
+    add(
+        "-cd", "--config-dir", action="append", default=[], metavar="DIR", help="look here too for experiment/NAME.yaml"
     )
-    parser.add_argument("-m", "--multirun", action="store_true", help="sweep over values with commas")
-    parser.add_argument(
-        "-cd",
-        "--config-dir",
-        action="append",
-        default=[],
-        metavar="DIR",
-        help="also look here for experiment/NAME.yaml",
-    )
-    parser.add_argument("--json", action="store_true", help="one JSON document on stdout, nothing else")
-    parser.add_argument("--debug", action="store_true", help="show tracebacks")
-    parser.add_argument("--apply", action="store_true", help="gc: really move to the trash")
-    parser.add_argument("--days", type=float, default=14.0, help="gc: keep what runs of this many days used")
+    add("--json", action="store_true", help="one JSON document on stdout, nothing else")
+    add("--debug", action="store_true", help="show tracebacks")
+    add("--apply", action="store_true", help="gc: really move to the trash")
+    add("--days", type=float, default=14.0, help="gc: keep what runs of this many days used")
     options = parser.parse_intermixed_args(argv)
+    if options.verb is None:
+        parser.exit(2, USAGE + "\n")
+    if options.verb not in VERBS:
+        near = get_close_matches(options.verb, VERBS, 1)
+        parser.error(f"there is no verb '{options.verb}'" + (f", did you mean '{near[0]}'?" if near else ""))
     options.names = [word for word in options.words if "=" not in word and not word.startswith("~")]
     options.overrides = [word for word in options.words if word not in options.names]
     allowed = {"explain": 1, "show": 1, "pins": 3}.get(options.verb, 0)
     if len(options.names) > allowed:
         word = options.names[allowed]
-        parser.exit(
-            2,
-            f"error: '{word}' is no override, which looks like key=value; --from, --until, --force choose stages\n",
-        )
+        parser.error(f"'{word}' is no override, which looks like key=value; --from, --until and --force choose stages")
     return options
 
 
@@ -309,10 +311,17 @@ def _plan_of(options: argparse.Namespace, overrides: Sequence[str]) -> "tuple[Lo
 
 
 def _announce(screen: Screen, loaded: "Loaded", store: "Store", plan: "Plan") -> None:
+    from pipeline.explain import drifted
+
     screen.say(f"{plan.experiment.name} in {store.root}")
     if loaded.chosen:
         screen.say(f"{loaded.chosen}")
     screen.plan(plan)
+    names = drifted(plan, store)
+    if names:
+        screen.say(
+            f"note: built by other code or packages: {', '.join(names)} (`explain STAGE` lists it, --force rebuilds)"
+        )
 
 
 def _known(name: str, plan: "Plan") -> None:

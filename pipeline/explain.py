@@ -116,6 +116,11 @@ def _content_changed(plan: "Plan", last: Stored, role: str, parent: str) -> bool
     return stored is not None and last.manifest["inputs"].get(role, {}).get("digest") != stored.digest
 
 
+def drifted(plan: "Plan", store: Store) -> list[str]:
+    """Stages that are up to date although they were built by other code or packages than those of now."""
+    return [name for name, node in plan.nodes.items() if node.status == "HIT" and drift(plan, store, name)]
+
+
 def drift(plan: "Plan", store: Store, name: str) -> list[str]:
     """Differences that are recorded but not part of an id: the stage's code, package versions."""
     node = plan.nodes[name]

@@ -14,6 +14,12 @@ from pipeline.schema import Experiment, Gate, StageConfig
 from pipeline.store import Stored
 
 
+def located(place: str, message: str) -> str:
+    """The message with its place in front, unless it names its own (`model.source=...`, `eval.suites...`)."""
+    own = message.startswith("eval.") if place.startswith("eval_") else message.startswith(f"{place}.")
+    return message if own else f"{place}: {message}"
+
+
 @dataclass
 class Node:
     """One artifact to be: a stage, a data set, the base or an evaluation. `inputs` and `data`: role -> node name."""
@@ -237,7 +243,7 @@ def _fingerprints(node: Node) -> dict[str, str]:
     except OSError as error:
         raise ConfigError(f"{where(node)}: cannot read {error.filename}: {error.strerror}") from error
     except ConfigError as error:
-        raise ConfigError(f"{where(node)}: {error}") from error
+        raise ConfigError(located(where(node), str(error))) from error
 
 
 def above(name: str, nodes: Nodes) -> set[str]:

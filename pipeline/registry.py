@@ -1,5 +1,7 @@
 """Stage kinds: `@register` makes one known, entry points of the group `journeyman.stages` make packages known."""
 
+import importlib
+import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import entry_points
@@ -12,6 +14,7 @@ if TYPE_CHECKING:
     from pipeline.context import Context
 
 GROUP = "journeyman.stages"
+WARM = "warm"  # the module of a package that imports its heavy libraries, for the fork server only
 
 
 class Stage:
@@ -57,15 +60,26 @@ def register(name: str, *, config: type[StageConfig]) -> Callable[[type[Stage]],
 
 
 def load_kinds() -> dict[str, Kind]:
-    """Import every module named by the entry points once; return all kinds. A failing one names its distribution."""
+    """Import what the entry points name, once; return all kinds. A failing one names its distribution.
+
+    An entry point names a module, or a package: then every module in it, so that a new file there is a new stage.
+    """
     for point in entry_points(group=GROUP):
         try:
-            point.load()
-        except ImportError as error:
+            _import_modules(point.load())
+        except ConfigError:
+            raise
+        except Exception as error:  # whatever a module's top level can do
             dist = point.dist.name if point.dist else "?"
-            text = f"stage plug-in '{point.name}' of distribution '{dist}' cannot be imported: {error}"
-            raise ConfigError(text) from error
+            text = f"stage plug-in '{point.name}' of distribution '{dist}' cannot be imported"
+            raise ConfigError(f"{text}: {type(error).__name__}: {error}") from error
     return dict(_kinds)
+
+
+def _import_modules(loaded: Any) -> None:
+    for module in pkgutil.iter_modules(getattr(loaded, "__path__", [])):
+        if not module.ispkg and module.name != WARM:
+            importlib.import_module(f"{loaded.__name__}.{module.name}")
 
 
 def kind(name: str) -> Kind:

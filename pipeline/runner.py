@@ -14,7 +14,7 @@ from pipeline.config import Loaded
 from pipeline.display import Screen
 from pipeline.errors import GateRefused, JourneymanError, StageFailed, StoreError
 from pipeline.fingerprint import digest_code, save_cache
-from pipeline.graph import Node, above, policies, rival, where
+from pipeline.graph import Node, above, located, policies, rival, where
 from pipeline.manifest import SCHEMA, command_line, environment, now, read_json, write_json
 from pipeline.planner import Plan, inputs_of, stale_roles
 from pipeline.store import Lock, Store, Stored, checkpoint_step, digests, drop_torn_checkpoints, unwritable
@@ -161,7 +161,7 @@ def _build_all(run: Run) -> None:
 
 def _named(error: BaseException, node: Node) -> BaseException:
     """The same error with the stage's name in front."""
-    return type(error)(f"{where(node)}: {error}") if isinstance(error, JourneymanError) else error
+    return type(error)(located(where(node), str(error))) if isinstance(error, JourneymanError) else error
 
 
 def _note(run: Run, node: Node, stored: Stored, status: str, reason: str, seconds: float) -> None:

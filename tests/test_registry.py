@@ -1,6 +1,6 @@
 """Stage kinds: registration, look-up, entry points."""
 
-from importlib.metadata import entry_points
+import importlib
 
 import pytest
 
@@ -58,6 +58,20 @@ def test_a_plug_in_that_cannot_be_imported_names_its_distribution(monkeypatch):
         registry.load_kinds()
 
 
-def test_the_distribution_declares_its_own_kinds():
-    names = {point.name for point in entry_points(group=registry.GROUP)}
-    assert {"base", "prepare", "sft", "domain", "dpo", "evaluate"} <= names
+def test_an_entry_point_may_name_a_package_and_a_new_file_is_a_new_stage(monkeypatch, tmp_path):
+    package = tmp_path / "acme_stages"
+    (package / "parts").mkdir(parents=True)
+    (package / "__init__.py").write_text("")
+    (package / "parts" / "__init__.py").write_text("raise RuntimeError('not a stage')")
+    (package / "warm.py").write_text("raise RuntimeError('heavy')")
+    (package / "rerank.py").write_text(
+        "from pipeline.registry import Stage, register\n"
+        "from pipeline.schema import StageConfig\n"
+        "@register('rerank', config=StageConfig)\n"
+        "class Rerank(Stage):\n"
+        "    pass\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    point = Point(lambda: importlib.import_module("acme_stages"))
+    monkeypatch.setattr(registry, "entry_points", lambda group: [point])
+    assert registry.kind("rerank").stage.__module__ == "acme_stages.rerank"
