@@ -9,7 +9,6 @@ from typing import Any
 
 Check = dict[str, Any]
 NUMBER = re.compile(r"[-+]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?:[eE][-+]?\d+)?|[-+]?\.\d+")
-FENCE = re.compile(r"```(?:json)?\s*(.*?)```", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -24,8 +23,8 @@ def _fold(check: Check, text: str, default: bool) -> str:
 
 
 def _exact(check: Check, text: str) -> bool:
-    """The whole answer; white space around it and one final full stop do not count."""
-    bare = [t.strip().removesuffix(".").rstrip() for t in (text, str(check["answer"]))]
+    """The whole answer; runs of white space count once, quotes, mark-up and a final stop around it not at all."""
+    bare = [" ".join(t.split()).strip("\"'*` .") for t in (text, str(check["answer"]))]
     return _fold(check, bare[0], False) == _fold(check, bare[1], False)
 
 
@@ -54,13 +53,20 @@ def _regex(check: Check, text: str) -> bool:
 
 
 def _json(check: Check, text: str) -> bool:
-    """The answer is a JSON object with these keys, bare or in one code fence."""
-    fenced = FENCE.search(text)
-    try:
-        value = json.loads(fenced.group(1) if fenced else text)
-    except ValueError:
-        return False
-    return isinstance(value, dict) and all(key in value for key in check["keys"])
+    """The first JSON object in the answer has these keys; as a mapping, with these values (compared as folded text)."""
+    keys = check["keys"]
+    for start in (match.start() for match in re.finditer(r"{", text)):
+        try:
+            value, _ = json.JSONDecoder().raw_decode(text[start:])
+        except ValueError:
+            continue
+        wanted = keys if isinstance(keys, dict) else {}
+        return all(key in value for key in keys) and all(_same(value[key], wanted[key]) for key in wanted)
+    return False
+
+
+def _same(one: Any, other: Any) -> bool:
+    return str(one).strip().casefold() == str(other).strip().casefold()
 
 
 def _words(check: Check, text: str) -> bool:
@@ -110,9 +116,11 @@ def problem(check: Check) -> str:
 def _bad_value(kind: str, check: Check) -> str:
     for key in ("all", "any", "keys"):
         if key in check and not (
-            isinstance(check[key], list) and check[key] and all(isinstance(p, str) for p in check[key])
+            check[key]
+            and (isinstance(check[key], list) or (key == "keys" and isinstance(check[key], dict)))
+            and all(isinstance(part, str) for part in check[key])
         ):
-            return f"`{key}` is a list of texts"
+            return f"`{key}` is a list of texts" + (" or a mapping" if key == "keys" else "")
     if kind == "words" and not {"min", "max"} & set(check):
         return "words needs min or max"
     try:

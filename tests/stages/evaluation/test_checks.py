@@ -23,6 +23,11 @@ CASES = [
         ['{"name": "a", "year": 1}', 'Here:\n```json\n{"year": 1, "name": 2, "x": 3}\n```'],
         ['{"name": "a"}', "[1]", "name, year", '{"name": '],
     ),
+    (
+        {"type": "json", "keys": {"name": "Ana", "age": "52"}},
+        ['{"name": "ana", "age": 52}', 'Sure: {"age": "52", "name": "Ana", "city": "Lima"}.'],
+        ['{"name": "Bo", "age": 52}', '{"name": "Ana"}', "Ana, 52"],
+    ),
     ({"type": "words", "min": 2, "max": 3}, ["one two", "a b c"], ["one", "a b c d", ""]),
     ({"type": "words", "max": 1}, ["one", ""], ["one two"]),
     ({"type": "lines", "count": 2}, ["a\n\nb\n", "a\nb"], ["a", "a\nb\nc", ""]),
