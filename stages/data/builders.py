@@ -15,7 +15,10 @@ from typing import Any, get_type_hints
 
 from pipeline.errors import ConfigError
 
-MODULES = ("stages.data.legal.sets", "stages.data.smoke")  # imported when a name is looked up; plug-ins import themselves
+MODULES = (
+    "stages.data.legal.sets",
+    "stages.data.smoke",
+)  # imported when a name is looked up; plug-ins import themselves
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,8 @@ def parse_options(found: Builder, given: dict[str, Any]) -> Any:
             raise ConfigError(f"builder '{found.name}' has no option '{key}'; known: {', '.join(known) or 'none'}")
         if type(value) is not types[key]:
             raise ConfigError(f"option '{key}' of builder '{found.name}' must be {types[key].__name__}, not {value!r}")
+        if type(value) is int and value < 0:
+            raise ConfigError(f"option '{key}' of builder '{found.name}' must be 0 or more, not {value}")
     try:
         return found.options(**given)
     except ValueError as error:

@@ -74,6 +74,9 @@ def _labels(raw: dict[str, Any]) -> dict[str, Any]:
             raise RowError(f"'{name}' must be a non-empty string, not {labels[name]!r}")
     if not isinstance(labels.get("tags", []), list):
         raise RowError(f"'tags' must be a list of strings, not {labels['tags']!r}")
+    for name in ("slices", "baselines"):
+        if not isinstance(labels.get(name, {}), dict):
+            raise RowError(f"'{name}' must be an object, not {labels[name]!r}")
     return labels
 
 
@@ -81,6 +84,8 @@ def _text(raw: dict[str, Any], name: str, repairs: Repairs) -> str:
     value = raw[name]
     if not isinstance(value, str):
         raise RowError(f"'{name}' must be a string, not {type(value).__name__}")
+    if any("\ud800" <= letter <= "\udfff" for letter in value):
+        raise RowError(f"'{name}' holds half a surrogate pair, such as \\ud83d without its second half")
     cleaned = repairs.clean(value)
     if not cleaned:
         raise RowError(f"'{name}' is empty")

@@ -9,25 +9,21 @@ import numpy as np
 WORD = re.compile(r"[a-z0-9]+")
 SIZE = 5  # words in a shingle
 _MULTIPLIER = np.uint64(6364136223846793005)
-_codes: dict[str, int] = {}
+_codes: dict[str, int] = {}  # word -> its hash
 
 
 def shingles(text: str) -> np.ndarray:
     """Sorted 64-bit hashes of the text's 5-word shingles; a shorter text is one shingle."""
     words = WORD.findall(text.lower())
-    codes = np.fromiter((_code(word) for word in words), dtype=np.uint64, count=len(words))
+    for word in set(words).difference(_codes):
+        data = word.encode()
+        _codes[word] = zlib.crc32(data) << 32 | zlib.adler32(data)
+    codes = np.fromiter(map(_codes.__getitem__, words), dtype=np.uint64, count=len(words))
     size = max(1, min(SIZE, len(codes)))
     total = np.zeros(max(0, len(codes) - size + 1), dtype=np.uint64)
     for offset in range(size):
         total = total * _MULTIPLIER + codes[offset : offset + len(total)]
     return np.unique(total)
-
-
-def _code(word: str) -> int:
-    if word not in _codes:
-        data = word.encode()
-        _codes[word] = zlib.crc32(data) << 32 | zlib.adler32(data)
-    return _codes[word]
 
 
 def jaccard(a: np.ndarray, b: np.ndarray) -> float:

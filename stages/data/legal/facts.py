@@ -99,7 +99,8 @@ def cells() -> tuple[Cell, ...]:
     known = {name: by_id[name.lower()] for name in matrix if name.lower() in by_id}
     return tuple(
         Cell(known[out], known[into], answer == "Yes", pair_side(known[out], known[into]))
-        for out in known for into, answer in matrix[out].items()
+        for out in known
+        for into, answer in matrix[out].items()
         if into in known and answer in ("Yes", "No")
     )
 

@@ -19,8 +19,19 @@ NEAR = 0.5  # Jaccard from which two texts are near-duplicates
 # Licences whose labels are measured, chosen by hand for a spread of labels before anything was trained. Each takes its
 # whole group along.
 PLACED = {
-    "heldout": ("cern-ohl-s-2.0", "eupl-1.2", "ms-rl", "odbl-1.0", "cecill-2.1", "vim", "boost-1.0", "zlib", "uoi-ncsa",
-                "postgresql", "blueoak-1.0.0"),
+    "heldout": (
+        "cern-ohl-s-2.0",
+        "eupl-1.2",
+        "ms-rl",
+        "odbl-1.0",
+        "cecill-2.1",
+        "vim",
+        "boost-1.0",
+        "zlib",
+        "uoi-ncsa",
+        "postgresql",
+        "blueoak-1.0.0",
+    ),
     "dev": ("ofl-1.1", "wtfpl-2.0", "isc", "mulanpsl-2.0-en"),
     "train": ("cc-by-4.0",),  # every user meets Creative Commons, so the model should have read it
 }

@@ -21,7 +21,7 @@ FIELD = re.compile(r"^([\w-]+):[ \t]*(.*(?:\n[ \t]+\S.*)*)$", re.MULTILINE)
 MARKS = re.compile(  # indentation and comment marks before a line
     r"^[ \t]*(?:/\*+|\*+/?|//+|#+|--|;+|%+|\.\\\"|dnl\b|REM\b)?[ \t]*", re.IGNORECASE | re.MULTILINE
 )
-RULES = re.compile(r"[-=_*#~+]{4,}")  # drawn lines
+RULES = re.compile(r"/?\*{4,}/?|[-=_#~+]{4,}")  # drawn lines
 WORD = re.compile(r"[A-Za-z]{3}")
 
 
@@ -49,8 +49,10 @@ def licences() -> tuple[Licence, ...]:
     """All English texts of the open categories that are in force, by key. DataError for another package version."""
     lines = SPLIT.read_text(encoding="utf-8").splitlines()
     if lines[0] != f"# {PACKAGE} {version(PACKAGE)}":
-        raise DataError(f"{SPLIT.name} is for {lines[0][2:]}, but {version(PACKAGE)} is installed; install that one, "
-                        "or place the licences anew: python -m stages.data.legal.grouping")
+        raise DataError(
+            f"{SPLIT.name} is for {lines[0][2:]}, but {version(PACKAGE)} is installed; install that one, "
+            "or place the licences anew: python -m stages.data.legal.grouping"
+        )
     texts = folder("licenses")
     rows = [line.split(",") for line in lines[2:]]
     return tuple(read(texts / f"{key}.LICENSE", group, side) for key, group, side in rows)
@@ -80,9 +82,15 @@ def read(path: Path, group: str = "", side: str = "") -> Licence:
     fields, text = header(path.read_text(encoding="utf-8"))
     spdx = fields.get("spdx_license_key", "")
     return Licence(
-        key=fields["key"], name=fields["name"], category=fields["category"], owner=fields["owner"],
-        spdx="" if spdx.startswith("LicenseRef") else spdx, exception="is_exception" in fields, text=text,
-        group=group, side=side,
+        key=fields["key"],
+        name=fields["name"],
+        category=fields["category"],
+        owner=fields["owner"],
+        spdx="" if spdx.startswith("LicenseRef") else spdx,
+        exception="is_exception" in fields,
+        text=text,
+        group=group,
+        side=side,
     )
 
 
@@ -95,6 +103,6 @@ def wanted(path: Path) -> bool:
 
 def paragraphs(text: str) -> list[str]:
     """The text's paragraphs with hard line breaks, comment marks and indentation taken out."""
-    lines = MARKS.sub("", text.replace("\r\n", "\n")).split("\n")
-    plain = RULES.sub("", "\n".join(line.rstrip().removesuffix("*/").rstrip(" \t*") for line in lines))
+    lines = MARKS.sub("", RULES.sub("", text.replace("\r\n", "\n"))).split("\n")
+    plain = "\n".join(line.rstrip().removesuffix("*/").rstrip(" \t*") for line in lines)
     return [joined for block in re.split(r"\n{2,}", plain) if WORD.search(joined := " ".join(block.split()))]

@@ -13,20 +13,52 @@ from stages.data.legal.wording import Item
 from stages.data.split import interleave, unit
 
 PAIR_SHARE = 0.3  # of the training items go to preference pairs, and are not in the chats
-CHAT_COUNTS = {  # at most so many of each task, so that none drowns the others
-    "category_excerpt": 650, "category_name": 300, "identify": 220, "yes_no": 420, "rules_list": 160, "distribute": 80,
-    "compare": 220, "compat": 560, "explain": 100, "recommend": 110, "spdx_expand": 260, "spdx_id": 200,
-    "expression": 160, "header": 120, "notice": 420,
+# At most so many of each task, so that none drowns the others.
+CHAT_COUNTS = {
+    "category_excerpt": 650,
+    "category_name": 300,
+    "identify": 220,
+    "yes_no": 420,
+    "rules_list": 160,
+    "distribute": 80,
+    "compare": 220,
+    "compat": 560,
+    "explain": 100,
+    "recommend": 110,
+    "spdx_expand": 260,
+    "spdx_id": 200,
+    "expression": 160,
+    "header": 120,
+    "notice": 420,
 }
 PAIR_COUNTS = {
-    "category_excerpt": 240, "category_name": 80, "yes_no": 160, "rules_list": 40, "distribute": 24, "compare": 80,
-    "compat": 200, "explain": 30, "recommend": 30, "spdx_expand": 120, "spdx_id": 80, "expression": 80, "header": 50,
-    "notice": 120, "identify": 60,
+    "category_excerpt": 240,
+    "category_name": 80,
+    "yes_no": 160,
+    "rules_list": 40,
+    "distribute": 24,
+    "compare": 80,
+    "compat": 200,
+    "explain": 30,
+    "recommend": 30,
+    "spdx_expand": 120,
+    "spdx_id": 80,
+    "expression": 80,
+    "header": 50,
+    "notice": 120,
+    "identify": 60,
 }
 MEASURED_PAIRS = {
-    "category_excerpt": 60, "yes_no": 60, "compat": 40, "spdx_expand": 40, "spdx_id": 30, "expression": 40, "header": 24,
+    "category_excerpt": 60,
+    "yes_no": 60,
+    "compat": 40,
+    "spdx_expand": 40,
+    "spdx_id": 30,
+    "expression": 40,
+    "header": 24,
 }
 
+YES_NO = ("yes_no", "compat")  # tasks answered by Yes or No
 
 MAKERS = {maker.__name__: maker for maker in (*tasks.MAKERS, *rules.MAKERS)}
 
@@ -63,6 +95,7 @@ def _equal(strata: dict[Any, list[Item]]) -> dict[Any, list[Item]]:
 
 def _nearly_equal(strata: dict[Any, list[Item]]) -> dict[Any, list[Item]]:
     """Yes and No of one rule in about equal number; a rule that all licences share keeps a few Yes."""
+
     def limit(question: str, label: str) -> int:
         other = {"Yes": "No", "No": "Yes"}.get(label)
         return len(strata.get((question, other), [])) + 6 if other and question else 10**9
@@ -72,7 +105,7 @@ def _nearly_equal(strata: dict[Any, list[Item]]) -> dict[Any, list[Item]]:
 
 def for_pairs(item: Item) -> bool:
     """Whether a training item becomes a preference pair instead of a chat."""
-    return unit("pairs", item.id) < PAIR_SHARE
+    return unit("pairs", item.prompt) < PAIR_SHARE
 
 
 def chosen(pairs: bool, counts: dict[str, int], seed: int) -> list[list[Item]]:
@@ -99,15 +132,30 @@ def chat(item: Item) -> dict[str, Any]:
 
 def preference(item: Item) -> dict[str, Any]:
     """The item as a preference row: label-true against label-false."""
-    return {"id": item.id, "prompt": item.prompt, "chosen": item.answer, "rejected": item.wrong, "task": item.task,
-            "tags": ["legal"], "cluster": item.cluster}
+    return {
+        "id": item.id,
+        "prompt": item.prompt,
+        "chosen": item.answer,
+        "rejected": item.wrong,
+        "task": item.task,
+        "tags": ["legal"],
+        "cluster": item.cluster,
+    }
 
 
 def choice(item: Item, choices: tuple[str, ...], baselines: dict[str, int]) -> dict[str, Any]:
     """The item as a forced choice between bare answers."""
-    return {"id": item.id, "prompt": item.prompt, "choices": list(choices), "answer": choices.index(item.label),
-            "task": item.task, "cluster": item.cluster, "tags": ["legal"], "slices": item.slices,
-            "baselines": baselines}
+    return {
+        "id": item.id,
+        "prompt": item.prompt,
+        "choices": list(choices),
+        "answer": choices.index(item.label),
+        "task": item.task,
+        "cluster": item.cluster,
+        "tags": ["legal"],
+        "slices": item.slices,
+        "baselines": baselines,
+    }
 
 
 def legal_chats(total: int, seed: int) -> list[dict[str, Any]]:
@@ -129,17 +177,25 @@ def authored_chats(name: str, tag: str, count: int, seed: int) -> list[dict[str,
 
 
 def _authored_chat(row: dict[str, Any], tag: str) -> dict[str, Any]:
-    turns = row.get("messages") or [{"role": "user", "content": row["prompt"]},
-                                    {"role": "assistant", "content": row["response"]}]
-    task = row.get("task") or ("refuse" if row["harmful"] else "help despite the sound of it")
+    turns = row.get("messages") or [
+        {"role": "user", "content": row["prompt"]},
+        {"role": "assistant", "content": row["response"]},
+    ]
+    task = row.get("task") or ("refusal" if row["harmful"] else "benign look-alike")
     return {"id": row["id"], "messages": turns, "task": task, "tags": [tag], "cluster": row.get("pair", row["id"])}
 
 
 def authored_pairs(name: str, tag: str, count: int, seed: int) -> list[dict[str, Any]]:
     """Authored preference pairs; `count` of them at most, 0 = all."""
     rows = [
-        {"id": row["id"], "prompt": row["prompt"], "chosen": row["chosen"], "rejected": row["rejected"], "tags": [tag],
-         "task": row.get("task") or ("refuse" if row["harmful"] else "help despite the sound of it")}
+        {
+            "id": row["id"],
+            "prompt": row["prompt"],
+            "chosen": row["chosen"],
+            "rejected": row["rejected"],
+            "tags": [tag],
+            "task": row.get("task") or ("refusal" if row["harmful"] else "benign look-alike"),
+        }
         for row in authored(name)
     ]
     random.Random(seed).shuffle(rows)
@@ -155,8 +211,10 @@ def category_choices(side: str, per_class: int, seed: int) -> Iterator[dict[str,
     """Forced choice of a category. The baseline always says what is most frequent among training texts."""
     frequent = _most_frequent([x.category for x in on("train")])
     classes = [[x for x in items("category_excerpt", side) if x.label == name] for name in CATEGORIES]
-    rows = [[choice(x, CATEGORIES, {"majority": int(x.label == frequent)}) for x in by_group(part, seed)[:per_class]]
-            for part in classes]
+    rows = [
+        [choice(x, CATEGORIES, {"majority": int(x.label == frequent)}) for x in by_group(part, seed)[:per_class]]
+        for part in classes
+    ]
     yield from interleave([part for part in rows if part], seed)
 
 
@@ -184,13 +242,18 @@ def compat_choices(side: str, count: int, seed: int) -> Iterator[dict[str, Any]]
     """Forced choice of Yes or No on hard cells, with two baselines: always Yes, and the rule on categories."""
     hard = [x for x in items("compat", side) if x.slices["hard"] == "yes"]
     for item in balanced(hard, count or 10**9, seed, equal=True):
-        yield choice(item, ("Yes", "No"), {
-            "always_yes": int(item.label == "Yes"), "category_rule": int(item.slices["category_rule"] == "right"),
-        })
+        yield choice(
+            item,
+            ("Yes", "No"),
+            {
+                "always_yes": int(item.label == "Yes"),
+                "category_rule": int(item.slices["category_rule"] == "right"),
+            },
+        )
 
 
 def measured_pairs(side: str, total: int, seed: int) -> list[list[dict[str, Any]]]:
     """Label-true against label-false answers about licences that no training set touches, by task."""
     counts = scaled(MEASURED_PAIRS, total)
-    parts = [balanced(items(task, side), count, seed) for task, count in counts.items()]
+    parts = [balanced(items(task, side), count, seed, equal=task in YES_NO) for task, count in counts.items()]
     return [[preference(x) for x in part if x.wrong] for part in parts]

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from itertools import combinations
 
-from stages.data.legal.facts import GROUPS, Cell, Labels, category_rule, cells, labels
+from stages.data.legal.facts import GROUPS, Cell, Labels, category_rule, cells, labels, pair_side
 from stages.data.legal.wording import Item, fill, listed, named, phrasings, pick, sentence, several, wording
 
 TRAINED_WITH_GIST = [True, True, False, False, False]  # training asks with and without the licence's description
@@ -50,8 +50,13 @@ def yes_no_item(side: str, facts: Labels, rule: str, question: str, number: int)
     right = "yes" if rule in facts.held else "no"
     answers = {word: f"{word.capitalize()}. {fill(pick(entry['if_' + word], key), L=name)}" for word in ("yes", "no")}
     return Item(
-        id=f"rule-{key}", task="rule", prompt=sentence(text), answer=answers[right],
-        wrong=answers["no" if right == "yes" else "yes"], cluster=facts.licence.group, label=right.capitalize(),
+        id=f"rule-{key}",
+        task="rule",
+        prompt=sentence(text),
+        answer=answers[right],
+        wrong=answers["no" if right == "yes" else "yes"],
+        cluster=facts.licence.group,
+        label=right.capitalize(),
         slices={"rule": rule, "group": rule.split(".")[0], "licence": facts.spdx},
     )
 
@@ -78,8 +83,12 @@ def rules_list(side: str, each: int = 2) -> Iterator[Item]:
                 key = f"{facts.spdx}-{group}-{number}"
                 name = called(facts, key)
                 yield Item(
-                    id=f"list-{key}", task="list of rules", cluster=facts.licence.group, label=group,
-                    prompt=sentence(fill(prompt, L=name)), answer=list_answer(task, items_of(facts, group), name),
+                    id=f"list-{key}",
+                    task="list of rules",
+                    cluster=facts.licence.group,
+                    label=group,
+                    prompt=sentence(fill(prompt, L=name)),
+                    answer=list_answer(task, items_of(facts, group), name),
                     wrong=list_answer(task, items_of(pick(others, key), group), name) if others else "",
                 )
 
@@ -102,8 +111,12 @@ def distribute(side: str, each: int = 3) -> Iterator[Item]:
             key = f"{facts.spdx}-{number}"
             name = called(facts, key)
             yield Item(
-                id=f"distribute-{key}", task="when distributing", cluster=facts.licence.group, label="",
-                prompt=sentence(fill(prompt, L=name)), answer=list_answer(task, own, name),
+                id=f"distribute-{key}",
+                task="when distributing",
+                cluster=facts.licence.group,
+                label="",
+                prompt=sentence(fill(prompt, L=name)),
+                answer=list_answer(task, own, name),
                 wrong=list_answer(task, pick(others, key), name) if others else "",
             )
 
@@ -111,15 +124,24 @@ def distribute(side: str, each: int = 3) -> Iterator[Item]:
 def compare(side: str, count: int = 320) -> Iterator[Item]:
     """What sets two licences apart."""
     task = wording()["compare"]
-    pairs = [(a, b) for a, b in combinations(labelled(side), 2) if a.held != b.held]
+    pairs = [(a, b) for a, b in combinations(labelled(side), 2) if a.held != b.held and trained_pair(side, a, b)]
     for a, b in several(pairs, count, "compare", side):
         key = f"{a.spdx}-{b.spdx}"
         first, second = called(a, key), called(b, key)
         yield Item(
-            id=f"compare-{key}", task="compare", cluster=f"pair:{a.spdx}|{b.spdx}", label="",
+            id=f"compare-{key}",
+            task="compare",
+            cluster=f"pair:{a.spdx}|{b.spdx}",
+            label="",
             prompt=sentence(fill(pick(phrasings(task, side), "compare", key), A=first, B=second)),
-            answer=difference(a, b, first, second), wrong=difference(b, a, first, second),
+            answer=difference(a, b, first, second),
+            wrong=difference(b, a, first, second),
         )
+
+
+def trained_pair(side: str, a: Labels, b: Labels) -> bool:
+    """Whether the pair is of this side for compatibility too, so that no pair trains here and is measured there."""
+    return pair_side(a.licence, b.licence) == side
 
 
 VERBS = {"conditions": "asks you to", "permissions": "lets you", "limitations": "states that"}
@@ -149,8 +171,12 @@ def explain(side: str) -> Iterator[Item]:
         for number, prompt in enumerate(wording()["explain"]["train"]):
             key = f"{rule}-{number}"
             yield Item(
-                id=f"explain-{key}", task="explain a rule", cluster=f"explain:{rule}", label=rule,
-                prompt=prompt.format(label=entry["name"]), answer=pick(entry["explain"], key),
+                id=f"explain-{key}",
+                task="explain a rule",
+                cluster=f"explain:{rule}",
+                label=rule,
+                prompt=prompt.format(label=entry["name"]),
+                answer=pick(entry["explain"], key),
                 wrong=pick(rules[pick(others, "other", key)]["explain"], key),
             )
 
@@ -165,8 +191,12 @@ def recommend(side: str) -> Iterator[Item]:
                 key = f"{number}-{spdx}-{place}"
                 wrong = pick([x for x in entry["not"] if x in known], key)
                 yield Item(
-                    id=f"recommend-{key}", task="recommend", cluster=f"recommend:{number}", label=spdx,
-                    prompt=prompt.format(goal=entry["goal"]), answer=f"{sentence(named(known[spdx].title))}. {why}",
+                    id=f"recommend-{key}",
+                    task="recommend",
+                    cluster=f"recommend:{number}",
+                    label=spdx,
+                    prompt=prompt.format(goal=entry["goal"]),
+                    answer=f"{sentence(named(known[spdx].title))}. {why}",
                     wrong=f"{sentence(named(known[wrong].title))}. {why}",
                 )
 
@@ -189,12 +219,19 @@ def compat_item(side: str, cell: Cell, rule: dict[tuple[str, str], bool]) -> Ite
     guess = rule.get((cell.outbound.category, cell.inbound.category), True)
     unseen = sum(x.side != "train" for x in (cell.outbound, cell.inbound))
     return Item(
-        id=f"compat-{key}", task="compatibility", cluster=cell.cluster, label=right.capitalize(),
+        id=f"compat-{key}",
+        task="compatibility",
+        cluster=cell.cluster,
+        label=right.capitalize(),
         prompt=fill(pick(phrasings(task, side), "compat", key), **ids),
-        answer=answers[right], wrong=answers["no" if cell.yes else "yes"],
-        slices={"cell": f"{cell.outbound.category} <- {cell.inbound.category}", "unseen_licences": str(unseen),
-                "hard": "yes" if cell.hard else "no",
-                "category_rule": "right" if guess == cell.yes else "wrong"},
+        answer=answers[right],
+        wrong=answers["no" if cell.yes else "yes"],
+        slices={
+            "cell": f"{cell.outbound.category} <- {cell.inbound.category}",
+            "unseen_licences": str(unseen),
+            "hard": "yes" if cell.hard else "no",
+            "category_rule": "right" if guess == cell.yes else "wrong",
+        },
     )
 
 

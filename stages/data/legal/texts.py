@@ -17,8 +17,16 @@ NOTICE_WORDS = (12, 120)  # shorter ones are bare names
 def domain(max_words: int, count: int, seed: int) -> Iterator[dict[str, Any]]:
     """Pieces of every licence for training, mixed so that every beginning holds all of them, with `count` notices."""
     parts = [
-        [{"id": f"{licence.key}-{i}", "text": text, "cluster": licence.group, "task": "licence text", "tags": ["legal"]}
-         for i, text in enumerate(part)]
+        [
+            {
+                "id": f"{licence.key}-{i}",
+                "text": text,
+                "cluster": licence.group,
+                "task": "licence text",
+                "tags": ["legal"],
+            }
+            for i, text in enumerate(part)
+        ]
         for licence, part in _fresh(max_words)
     ]
     random.Random(seed).shuffle(parts)
@@ -48,8 +56,13 @@ def heldout(side: str, low: int, high: int, each: int, seed: int) -> Iterator[di
     """Unseen excerpts; the groups take turns, so that a limit keeps as many groups as it can."""
     parts: dict[str, list[dict[str, Any]]] = {}
     for number, (licence, text) in enumerate(measured(side, low, high, cues=1, each=each, seed=seed)):
-        row = {"id": f"{licence.key}-{number}", "text": text, "cluster": licence.group, "task": "licence text",
-               "tags": ["legal"]}
+        row = {
+            "id": f"{licence.key}-{number}",
+            "text": text,
+            "cluster": licence.group,
+            "task": "licence text",
+            "tags": ["legal"],
+        }
         parts.setdefault(licence.group, []).append(row)
     yield from round_robin(list(parts.values()), seed)
 

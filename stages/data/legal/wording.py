@@ -11,7 +11,13 @@ from stages.data.legal.talk import AUTHORED
 from stages.data.split import unit
 
 PROMPTS = AUTHORED / "legal_prompts.yaml"
-NOUN = re.compile(r"licen[sc]e|agreement|dedication|exception|notice|waiver|terms|copyright|permission|statement", re.I)
+NOUN = re.compile(
+    r"licen[sc]e|eula|agreement|dedication|exception|notice|waiver|terms|copyright|permission|statement", re.I
+)
+BODY = re.compile(  # bodies that take an article
+    r"^(Regents|University|Free Software|Board|Trustees|Institute|Academy|National|Open (Data|Knowledge))"
+    r"|(Foundation|Project|Consortium|Council|Institute|Association|Initiative|Authority|Laboratory|Alliance|Group)$"
+)
 LETTER_NAME = re.compile(r"[AEFHILMNORSX][A-Z0-9]|[AEIOaeio]")  # begins with a vowel's sound: an MPL, an Apache
 
 
@@ -92,7 +98,8 @@ def presentable(licence: Licence) -> bool:
 
 
 def by(owner: str) -> str:
-    """The owner without the parts that only a database needs: `FSF - ...`, `(FSF)`."""
+    """The owner without the parts that only a database needs, `FSF - ...` or `(FSF)`, and with its article."""
     owner = re.sub(r"\s*\([^)]*\)", "", owner)
     parts = owner.split(" - ")
-    return parts[1] if len(parts) == 2 and parts[0].isupper() else parts[0]
+    name = parts[1] if len(parts) == 2 and parts[0].isupper() else parts[0]
+    return f"the {name}" if BODY.search(name) else name
