@@ -218,4 +218,6 @@ def attribution(config: PrepareConfig) -> str:
 def write_jsonl(path: Path, part: list[dict[str, Any]]) -> None:
     """One JSON object a line, UTF-8. What UTF-8 cannot say (half a surrogate pair) becomes its JSON escape."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in part), encoding="utf-8", errors="backslashreplace")
+    path.write_text(
+        "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in part), encoding="utf-8", errors="backslashreplace"
+    )
