@@ -98,15 +98,22 @@ def _cut(order: Sequence[Example], budget: int) -> list[Example]:
 
 
 def _nearest(order: Sequence[Example], budget: int) -> list[Example]:
-    """Whole rows, each at most once, that make up `budget` tokens as nearly as one exchange can bring it."""
+    """Whole rows, each at most once, that make up `budget` tokens as nearly as exchanging single rows can."""
     taken: list[Example] = []
     left: list[Example] = []
     for row in order:
         fits = len(row.ids) <= budget
         (taken if fits else left).append(row)
         budget -= len(row.ids) * fits
-    out = {0: None} | {len(row.ids): row for row in taken}  # 0: nothing goes out
-    into = {0: None} | {len(row.ids): row for row in left}
-    less, more = min(((a, b) for a in out for b in into), key=lambda pair: abs(budget + pair[0] - pair[1]))
-    taken = [row for row in taken if row is not out[less]]
-    return taken + ([into[more]] if into[more] else [])
+    while True:
+        out = {0: None} | {len(row.ids): row for row in taken}  # 0: nothing goes out
+        into = {0: None} | {len(row.ids): row for row in left}
+        less, more = min(((a, b) for a in out for b in into), key=lambda pair: abs(budget + pair[0] - pair[1]))
+        if abs(budget + less - more) >= abs(budget):
+            return taken
+        taken, left = _exchanged(taken, out[less], into[more]), _exchanged(left, into[more], out[less])
+        budget += less - more
+
+
+def _exchanged(rows: list[Example], out: Example | None, into: Example | None) -> list[Example]:
+    return [row for row in rows if row is not out] + ([into] if into else [])

@@ -155,7 +155,7 @@ def attach(model: "PreTrainedModel", adapters: list[AdapterWeights]) -> None:
     """Make the frozen adapters part of the model, all ranks of a layer in one pair of matrices.
 
     Plain float32 layers take them into their weights in memory: equal to rounding, and free in every later pass. Where
-    that would lose them (16-bit or quantized weights), a forward hook adds them to the layer's output instead.
+    that would lose them (16-bit, quantized or shared weights), a forward hook adds them to the layer's output instead.
     """
     import torch
 
@@ -163,12 +163,14 @@ def attach(model: "PreTrainedModel", adapters: list[AdapterWeights]) -> None:
     names = sorted({name for adapter in adapters for name in adapter.layers})
     if missing := [name for name in names if name not in modules]:
         raise StoreError(f"the chain adapts layers that the base does not have: {', '.join(missing[:3])}")
+    embeddings = model.get_input_embeddings().weight  # a head may share them, and they are not adapted with it
     for name in names:
         pairs = [adapter.layers[name] for adapter in adapters if name in adapter.layers]
         module = modules[name]
         device = next(module.parameters()).device
         a, b = torch.cat([a for a, _ in pairs]).to(device), torch.cat([b for _, b in pairs], dim=1).to(device)
-        if type(module) is torch.nn.Linear and module.weight.dtype == torch.float32:
+        plain = type(module) is torch.nn.Linear and module.weight.dtype == torch.float32
+        if plain and module.weight is not embeddings:
             module.weight.data.addmm_(b, a)
         else:
             module.register_buffer("chain_a", a, persistent=False)

@@ -87,12 +87,15 @@ def chat_example(tokenizer: "PreTrainedTokenizerBase", messages: list[dict], max
 
 
 def text_example(tokenizer: "PreTrainedTokenizerBase", text: str, max_length: int) -> list[Example]:
-    """A document with every token trained, cut into pieces of at most `max_length`; EOS ends the last one."""
+    """A document with every token trained that follows another, in pieces of at most `max_length`; EOS ends the last.
+
+    A piece of one token, which trains nothing, is left out.
+    """
     prefix = document_prefix(tokenizer)
     body = [*encode(tokenizer, text), tokenizer.eos_token_id]
-    step = max_length - len(prefix)
+    step, unseen = max_length - len(prefix), max(1, len(prefix))
     pieces = [prefix + body[i : i + step] for i in range(0, len(body), step)]
-    return [Example(piece, [IGNORE] * len(prefix) + piece[len(prefix) :]) for piece in pieces]
+    return [Example(p, [IGNORE] * unseen + p[unseen:]) for p in pieces if len(p) > unseen]
 
 
 def template_digest(tokenizer: "PreTrainedTokenizerBase") -> str:

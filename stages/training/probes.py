@@ -4,9 +4,9 @@ Each returns a Probe; `require` turns a failed one into an error that says what 
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pipeline.context import Context
 from pipeline.errors import DataError, JourneymanError, StageFailed
@@ -131,33 +131,30 @@ def loss_is_log_2(first_loss: float, model_dtype: "torch.dtype") -> Probe:
     )  # fmt: skip
 
 
-def packed_equals_unpacked(model: "PreTrainedModel", examples: Sequence[Example]) -> Probe:
-    """Summed loss of a few documents in one packed row against the same documents one by one."""
+def packed_equals_unpacked(
+    model: "PreTrainedModel", examples: Sequence[Example], collate: Callable[[list[dict]], dict[str, Any]]
+) -> Probe:
+    """Summed loss of a few documents in one row, as the trainer collates it, against the same documents one by one."""
     import torch
 
-    def nll(ids: list[int], labels: list[int], positions: list[int]) -> float:
-        def row(values: list[int]) -> "torch.Tensor":
-            return torch.tensor([values], device=model.device)
-
-        logits = model(input_ids=row(ids), position_ids=row(positions), use_cache=False).logits[0, :-1].float()
-        return float(
-            torch.nn.functional.cross_entropy(logits, row(labels)[0, 1:], ignore_index=IGNORE, reduction="sum")
-        )
+    def nll(batch: dict[str, Any], labels: Sequence[int]) -> float:
+        inputs = {k: v.to(model.device) if isinstance(v, torch.Tensor) else v for k, v in batch.items()}
+        logits = model(**inputs, use_cache=False).logits[0, :-1].float()
+        wanted = torch.tensor(labels[1:], device=model.device)
+        return float(torch.nn.functional.cross_entropy(logits, wanted, ignore_index=IGNORE, reduction="sum"))
 
     cut = [Example(e.ids[:48], [IGNORE, *e.ids[1:48]]) for e in examples[:3]]  # every token but the first is scored
+    ids, labels = ([i for e in cut for i in e.ids], [i for e in cut for i in e.labels])
+    batch = collate([{"input_ids": ids, "labels": labels, "seq_lengths": [len(e.ids) for e in cut]}])
     was_training = model.training
     model.eval()
     with torch.no_grad():
-        apart = sum(nll(e.ids, e.labels, list(range(len(e.ids)))) for e in cut)
-        together = nll(
-            [i for e in cut for i in e.ids],
-            [i for e in cut for i in e.labels],
-            [p for e in cut for p in range(len(e.ids))],
-        )
+        apart = sum(nll({"input_ids": torch.tensor([e.ids])}, e.labels) for e in cut)
+        together = nll({key: value for key, value in batch.items() if key != "labels"}, labels)
     model.train(was_training)
     gap = abs(together - apart) / max(abs(apart), 1e-9)
     return Probe(
         "packed_equals_unpacked", gap <= (1e-4 if model.dtype == torch.float32 else 2e-2),
         f"loss of {len(cut)} documents packed {together:.4f}, apart {apart:.4f}",
-        "Documents in one row see each other; the attention implementation ignores position resets",
+        "Documents in one row see each other: their positions are not reset, or the attention ignores it",
     )  # fmt: skip

@@ -46,5 +46,5 @@ def _probe(
         probes.reference_is_input(trainer.model, policy.tokenizer, before),
     ]
     if pack:
-        found.append(probes.packed_equals_unpacked(trainer.model, examples))
+        found.append(probes.packed_equals_unpacked(trainer.model, examples, trainer.data_collator))
     probes.require(ctx, found)

@@ -129,8 +129,19 @@ def domain(bench, sft, rows):
     """`domain` on `sft`: a chain of two adapters."""
     from stages.domain import Rehearsal
 
-    data = {"train": bench.data("text", rows.text(16))}
+    data = {"train": bench.data("text", rows.text(40))}
     return bench.train("domain", sft.artifact, data, rehearsal=Rehearsal(share=0.2, safety_floor=0.05, general=0.0))
+
+
+@pytest.fixture(scope="session")
+def pair_data(bench, rows):
+    return bench.data("pairs", rows.pairs(12))
+
+
+@pytest.fixture(scope="session")
+def dpo(bench, domain, pair_data):
+    """`dpo` on `domain`: its input has two adapters."""
+    return bench.train("dpo", domain.artifact, {"train": pair_data}, train={"learning_rate": 1e-3})
 
 
 @pytest.fixture(scope="session")

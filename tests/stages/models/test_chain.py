@@ -1,4 +1,4 @@
-"""The chain as loaded (hooks) against PEFT's own stack of the same adapters, and what it refuses."""
+"""The chain as loaded against PEFT's own stack of the same adapters, and what it refuses."""
 
 import json
 import shutil
@@ -8,6 +8,7 @@ import torch
 
 from pipeline.context import Artifact
 from pipeline.errors import StoreError
+from stages.models import chain as chain_module
 from stages.models.chain import AdapterRef, Chain, adapter_weights, base_model, extend, file_digest, load_policy
 
 IDS = torch.tensor([[5, 70, 12, 33, 101, 8, 40, 2, 90]])
@@ -88,23 +89,64 @@ STACKS = {
 }
 
 
+class Other(torch.nn.Linear):
+    """Stands for a layer whose weights cannot take an adapter in, such as a quantized one: it gets a hook."""
+
+
+@pytest.fixture(params=["folded", "hooked"])
+def way(request, monkeypatch):
+    """Both ways in which a chain becomes part of a model."""
+    if request.param == "hooked":
+        real = chain_module.base_model
+
+        def hooked(*args):
+            model = real(*args)
+            for module in model.modules():
+                if type(module) is torch.nn.Linear:
+                    module.__class__ = Other
+            return model
+
+        monkeypatch.setattr(chain_module, "base_model", hooked)
+    return request.param
+
+
 @pytest.mark.parametrize("settings", STACKS.values(), ids=STACKS)
-def test_chain_equals_peft_stack(base, link, chained, settings):
+def test_chain_equals_peft_stack(base, link, chained, settings, way):
     links = [link(seed, **each) for seed, each in enumerate(settings)]
     policy = load_policy(*chained(*links), device="cpu")
+    assert any(hasattr(module, "chain_a") for module in policy.model.modules()) is (way == "hooked")
     plain = logits(base_model(base.path / "model", "cpu"))
     for reference in (peft_stack(base, links), merged(base, links)):
         torch.testing.assert_close(logits(policy.model), logits(reference), atol=1e-5, rtol=1e-5)
     assert (logits(policy.model) - plain).abs().max() > 0.1  # the adapters do something
 
 
-def test_rank_stabilised_scaling_equals_peft(base, link, chained):
+def test_in_16_bits_the_adapters_are_not_rounded_into_the_weights(base, link, chained, monkeypatch):
+    links = [link(1), link(2)]
+    exact = logits(merged(base, links))
+    real = chain_module.base_model
+    monkeypatch.setattr(chain_module, "base_model", lambda *args: real(*args).to(torch.bfloat16))
+    policy = load_policy(*chained(*links), device="cpu")
+    weights = dict(real(base.path / "model", "cpu").named_parameters())
+    for name, value in policy.model.named_parameters():
+        assert torch.equal(value, weights[name].to(torch.bfloat16))
+    error, size = (logits(policy.model).float() - exact).abs().max(), exact.abs().max()
+    assert error < 0.05 * size
+
+
+def test_rank_stabilised_scaling_equals_peft(base, link, chained, way):
     links = [link(7, use_rslora=True)]
     policy = load_policy(*chained(*links), device="cpu")
     torch.testing.assert_close(logits(policy.model), logits(peft_stack(base, links)), atol=1e-5, rtol=1e-5)
 
 
-def test_new_adapter_off_is_the_chain_and_on_adds_to_it(base, link, chained):
+def test_adapter_on_a_head_that_is_tied_to_the_embeddings_leaves_those_alone(base, link, chained):
+    links = [link(1, targets=["q_proj", "lm_head"])]
+    policy = load_policy(*chained(*links), device="cpu")
+    torch.testing.assert_close(logits(policy.model), logits(peft_stack(base, links)), atol=1e-5, rtol=1e-5)
+
+
+def test_new_adapter_off_is_the_chain_and_on_adds_to_it(base, link, chained, way):
     from peft import LoraConfig, get_peft_model
 
     first, second = link(1), link(2)
@@ -119,7 +161,7 @@ def test_new_adapter_off_is_the_chain_and_on_adds_to_it(base, link, chained):
         torch.testing.assert_close(logits(model), logits(peft_stack(base, [first])), atol=1e-5, rtol=1e-5)
 
 
-def test_loaded_chain_is_frozen_and_holds_no_copy_of_a_layer(link, chained):
+def test_loaded_chain_is_frozen_and_keeps_the_base_s_parameters(link, chained, way):
     policy = load_policy(*chained(link(1), link(2)), device="cpu")
     assert not any(parameter.requires_grad for parameter in policy.model.parameters())
     assert not policy.model.training

@@ -113,11 +113,19 @@ def test_text_pieces_hold_every_token_once_and_end_in_eos(toy, adds_itself):
     pieces = text_example(tokenizer, text, 32)
     prefix = document_prefix(tokenizer)
     assert all(len(piece.ids) <= 32 and piece.ids[: len(prefix)] == prefix for piece in pieces)
-    assert all(piece.labels[: len(prefix)] == [IGNORE] * len(prefix) for piece in pieces)
+    assert all(piece.labels == [IGNORE, *piece.ids[1:]] for piece in pieces)  # nothing is before the first token
     body = [token for piece in pieces for token in piece.ids[len(prefix) :]]
-    trained = [label for piece in pieces for label in piece.labels if label != IGNORE]
-    assert body == trained == [*encode(tokenizer, text), tokenizer.eos_token_id]
+    assert body == [*encode(tokenizer, text), tokenizer.eos_token_id]
     assert len(pieces) > 3
+
+
+def test_a_last_piece_of_eos_alone_is_left_out(toy):
+    text = "Keep the notice."
+    count = len(encode(toy, text))
+    (piece,) = text_example(toy, text, count)
+    assert piece.ids == encode(toy, text) and piece.trained == count - 1
+    assert len(text_example(toy, text, count - 1)) == 2
+    assert text_example(toy, "", 8) == []
 
 
 def test_template_that_rewrites_earlier_turns_is_refused_for_several_turns(toy):
