@@ -40,6 +40,7 @@ OWNED = {
     "save_total_limit": "two checkpoints are kept",
     "logging_steps": "set `runtime.logging_steps`",
     "logging_strategy": "set `runtime.logging_steps`",
+    "logging_nan_inf_filter": "a loss that is no number stops the stage",
     "use_cpu": "set `runtime.device`",
     "dataloader_pin_memory": "it follows from `runtime.device`",
     "packing": "set the stage's `packing`",
@@ -173,6 +174,7 @@ def build(arguments: type, config: TrainConfig, *, rows: int, ckpt: Path, device
         save_total_limit=2,
         logging_strategy="steps",
         logging_steps=config.runtime.logging_steps,
+        logging_nan_inf_filter=False,
         report_to=[],
         use_cpu=device == "cpu",
         bf16=False,  # the base is computed in its stored dtype, the adapter in float32; autocast would change both

@@ -1,6 +1,7 @@
 """One training stage from its input policy to its published adapter: the part that all trainers share."""
 
 import json
+import math
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -80,8 +81,6 @@ def train(ctx: Context, policy: Policy, trainer: "Trainer", tokens: int) -> dict
         trainer.train(resume_from_checkpoint=str(newest) if newest else None)
     seconds = time.monotonic() - started
     state = trainer.state
-    if not all(_finite(entry.get("loss", 0.0)) for entry in state.log_history):
-        raise StageFailed("the loss became NaN or infinite; lower train.learning_rate or look at the data")
     _publish(ctx, policy, trainer)
     done = state.global_step - start
     ctx.record("training", {"start_step": start, "end_step": state.global_step, "max_steps": state.max_steps,
@@ -103,10 +102,6 @@ def newest_checkpoint(folder: Path) -> Path | None:
     return max(complete, key=lambda path: int(path.name.split("-")[1]), default=None)
 
 
-def _finite(value: float) -> bool:
-    return value == value and abs(value) != float("inf")
-
-
 def _progress(ctx: Context, run: Any) -> Any:
     from transformers import TrainerCallback
 
@@ -118,6 +113,11 @@ def _progress(ctx: Context, run: Any) -> Any:
                     step=state.global_step,
                 )
             if logs and "loss" in logs:
+                if not math.isfinite(float(logs["loss"])):
+                    raise StageFailed(
+                        f"the loss became NaN or infinite by step {state.global_step}; "
+                        "lower train.learning_rate or look at the data"
+                    )
                 ctx.log(f"step {state.global_step}/{state.max_steps} loss {float(logs['loss']):.4f}")
 
     return Progress()
@@ -131,10 +131,11 @@ def _publish(ctx: Context, policy: Policy, trainer: "Trainer") -> None:
     _normalise(folder / "adapter_config.json", policy.chain.base["artifact"])
     chain = extend(policy.chain, ctx.stage, ctx.id, folder, ctx.config.peft.method, ctx.config.peft.r)
     chain.write(ctx.out / "model")
-    keep = ("train_runtime", "train_samples_per_second", "train_steps_per_second", "total_flos")
     with (ctx.out / "history.jsonl").open("w") as stream:
         for entry in trainer.state.log_history:
-            stream.write(json.dumps({k: v for k, v in entry.items() if k not in keep}, sort_keys=True) + "\n")
+            if "loss" in entry:  # the last entry sums up this process, which may have resumed in the middle
+                kept = {key: value for key, value in entry.items() if key != "num_tokens"}  # counted by process, too
+                stream.write(json.dumps(kept, sort_keys=True) + "\n")
 
 
 def _normalise(path: Path, base: str) -> None:
