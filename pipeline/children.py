@@ -1,6 +1,7 @@
 """Child processes of stages, from a warm fork server (each starts in hundredths of a second); their log on stderr."""
 
 import multiprocessing
+import os
 import signal
 import sys
 import time
@@ -21,6 +22,8 @@ GRACE = 10  # seconds that an interrupted child gets before it is killed
 
 def warm(modules: Iterable[str]) -> None:
     """Name the modules whose packages' `warm` the fork server imports; it starts with the first child."""
+    # glibc reads this once, when the server starts: large pages make a tenth of the page faults in tensor-sized buffers
+    os.environ.setdefault("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1")
     packages = dict.fromkeys(module.partition(".")[0] for module in modules)
     multiprocessing.set_forkserver_preload(["pipeline.worker", *(f"{package}.{WARM}" for package in packages)])
 

@@ -3,10 +3,13 @@
 It also quiets them: their progress bars and notices about each other would bury the lines of the stages.
 """
 
+import ctypes
 import importlib
 import os
 import warnings
 from contextlib import suppress
+
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of glibc's mallopt
 
 LIBRARIES = {
     "torch": (),
@@ -23,6 +26,16 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("TQDM_DISABLE", "1")
 warnings.filterwarnings("ignore", category=FutureWarning)
 
+
+def keep_freed_memory() -> None:
+    """Let malloc keep what tensors give back: returning it means new pages, zeroed one by one, in every step."""
+    with suppress(OSError, AttributeError):  # another C library has other rules
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(M_MMAP_MAX, 0)
+        mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
+
+
+keep_freed_memory()
 for library, names in LIBRARIES.items():
     with suppress(ImportError):
         module = importlib.import_module(library)
