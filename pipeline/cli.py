@@ -139,7 +139,8 @@ def _multirun(options: argparse.Namespace, screen: Screen) -> Answer:
     import hydra
     from hydra.core.hydra_config import HydraConfig
 
-    from pipeline.config import COMPOSED, complete, register_schemas, search_path, sentence
+    from pipeline.compose import COMPOSED, complete, hydra_path, register_schemas, sentence
+    from pipeline.search import config_folders
 
     results: list[Answer] = []
 
@@ -152,13 +153,13 @@ def _multirun(options: argparse.Namespace, screen: Screen) -> Answer:
             raise KeyboardInterrupt
 
     register_schemas()
-    path = search_path(options.config_dir)
-    words = [*complete(options.overrides, path), *path]
-    with _as_hydra([sys.argv[0], "-m", *words]):
+    folders = config_folders(options.config_dir)
+    words = complete(options.overrides, folders)
+    with _as_hydra([sys.argv[0], "-m", *words, *hydra_path(folders)]):
         try:
             hydra.main(config_path="pkg://conf", config_name="config", version_base="1.3")(cell)()
         except COMPOSED as error:
-            raise ConfigError(sentence(error, words)) from error
+            raise ConfigError(sentence(error, words, folders)) from error
     code = max(code for code, _ in results)
     return code, {"runs": [record for _, record in results], "exit": code}
 
@@ -325,17 +326,18 @@ def _announce(screen: Screen, loaded: "Loaded", store: "Store", plan: "Plan") ->
 
 
 def _known(name: str, plan: "Plan") -> None:
-    from pipeline.config import nearest
+    from pipeline.typed import nearest
 
     if name not in plan.nodes:
         raise ConfigError(f"there is no stage '{name}'{nearest(name, plan.nodes)}; known: {', '.join(plan.nodes)}")
 
 
 def _store(options: argparse.Namespace) -> "Store":
-    from pipeline.config import store_root
+    from pipeline.compose import store_root
+    from pipeline.search import config_folders
     from pipeline.store import Store
 
-    return Store(store_root(options.overrides, options.config_dir))
+    return Store(store_root(options.overrides, config_folders(options.config_dir)))
 
 
 VERBS: dict[str, Callable[[argparse.Namespace, Screen], Answer]] = {

@@ -4,7 +4,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from pipeline.config import nearest
 from pipeline.errors import ConfigError
 from pipeline.fingerprint import digest_code
 from pipeline.identity import artifact_id, payload_of
@@ -12,6 +11,7 @@ from pipeline.manifest import packages
 from pipeline.registry import Kind, kind
 from pipeline.schema import Experiment, Gate, StageConfig
 from pipeline.store import Stored
+from pipeline.typed import nearest
 
 
 def located(place: str, message: str) -> str:

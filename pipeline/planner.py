@@ -4,12 +4,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.config import nearest
 from pipeline.errors import ConfigError
 from pipeline.explain import why
 from pipeline.graph import Node, Nodes, above, below, make_nodes
 from pipeline.schema import Experiment
 from pipeline.store import Store, Stored, checkpoint_step, digests
+from pipeline.typed import nearest
 
 
 @dataclass

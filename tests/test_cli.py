@@ -217,7 +217,8 @@ def test_the_command_chooses_a_budget_and_says_so(journeyman, project, monkeypat
     for name in ("cpu", "gpu"):
         (project.path / "conf" / "budget").mkdir(exist_ok=True)
         (project.path / "conf" / "budget" / f"{name}.yaml").write_text("# @package _global_\ndescription: " + name)
-        monkeypatch.setattr("pipeline.config.has_cuda", lambda name=name: name == "gpu")
+        for module in ("config", "search"):
+            monkeypatch.setattr(f"pipeline.{module}.has_cuda", lambda name=name: name == "gpu")
         shown = journeyman("run", "--until", "base", "--json")
         assert shown.json["overrides"][-1] == f"budget={name}" and f"budget={name} (" in shown.err
 

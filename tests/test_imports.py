@@ -18,6 +18,8 @@ LAYERS = (  # each may import what stands below it, never what stands above
     ("explain",),
     ("graph",),
     ("config",),
+    ("compose",),
+    ("search", "typed"),
     ("store",),
     ("manifest",),
     ("registry", "identity", "fingerprint"),

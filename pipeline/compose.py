@@ -1,0 +1,256 @@
+"""Hydra: from overrides to the plain values of one experiment, and what its errors mean."""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from hydra import compose as hydra_compose
+from hydra import initialize_config_module
+from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
+from yaml import MarkedYAMLError
+
+from pipeline.errors import ConfigError
+from pipeline.registry import kind, load_kinds
+from pipeline.schema import Experiment
+from pipeline.search import choose_budget, files, options
+from pipeline.typed import first_line, key_sentence, nearest
+
+PLACES = ("store", "tracker", "hydra")  # where and how one runs: a stage config may not look there
+STAGE_KEY = re.compile(r"(stages|data)\.([^.=]+)\.([^.=]+)[^=]*=")
+FORBIDDEN = re.compile(r"\$\{\s*(now|hydra|oc\.env)\s*:")
+COMPOSED = (HydraException, OmegaConfBaseException, MarkedYAMLError)
+
+
+@dataclass(frozen=True)
+class Composition:
+    """Plain values of an experiment, the overrides that gave them, and a sentence on what the command chose."""
+
+    words: list[str]
+    resolved: dict[str, Any]
+    chosen: str | None
+
+
+def register_schemas() -> None:
+    """Tell Hydra the types: `schema`, `base_<kind>` of group `stage`, and of group `data` for kinds that make data."""
+    store = ConfigStore.instance()
+    store.store(name="schema", node=Experiment)
+    for name, found in load_kinds().items():
+        store.store(name=f"base_{name}", group="stage", node=found.config(kind=name))
+        if found.stage.produces == "data":
+            store.store(name=f"base_{name}", group="data", node=found.config(kind=name))
+
+
+def composition(overrides: Sequence[str], folders: Sequence[Path]) -> Composition:
+    """Compose, take out what is not this experiment's, refuse code, resolve; ConfigError with a sentence."""
+    register_schemas()
+    words, chosen = choose_budget(list(overrides), folders)
+    cfg, budget = _compose_stages(words, folders)
+    _drop_foreign(cfg, budget, words, folders)
+    with open_dict(cfg):
+        cfg.budget = budget
+    refuse_code(OmegaConf.to_container(cfg, resolve=False))
+    if "name" not in cfg:  # also when it is ???
+        known = ", ".join(options("experiment", folders)) or "none yet"
+        raise ConfigError(f"no experiment is chosen, or it has no `name`: give experiment=NAME (known: {known})")
+    return Composition(words, resolve(cfg), chosen)
+
+
+def store_root(overrides: Sequence[str], folders: Sequence[Path]) -> Path:
+    """The store's folder, for verbs that need no experiment."""
+    register_schemas()
+    return Path(_compose(overrides, folders)[0].store.root or "store")
+
+
+def hydra_path(folders: Sequence[Path]) -> list[str]:
+    """The override that makes Hydra look in `folders` too; none if there are none."""
+    escaped = [str(folder).replace("'", "\\'") for folder in folders]
+    return ["hydra.searchpath=[" + ",".join(f"'file://{folder}'" for folder in escaped) + "]"] if folders else []
+
+
+@contextmanager
+def _hydra() -> Iterator[None]:
+    """Hydra set up for `compose`, also inside a cell of a multirun, whose own Hydra is put back afterwards."""
+    current = GlobalHydra.instance()
+    outer, current.hydra = current.hydra, None
+    try:
+        with initialize_config_module("conf", version_base="1.3"):
+            yield
+    finally:
+        GlobalHydra.instance().hydra = outer
+
+
+def _compose(words: Sequence[str], folders: Sequence[Path]) -> tuple[DictConfig, Mapping[str, str]]:
+    """The untyped config, and the chosen option of every group."""
+    try:
+        with _hydra():
+            cfg = hydra_compose("config", overrides=[*words, *hydra_path(folders)], return_hydra_config=True)
+    except COMPOSED as error:
+        raise ConfigError(sentence(error, words, folders)) from error
+    choices = OmegaConf.to_container(cfg.hydra.runtime.choices)
+    with open_dict(cfg):
+        del cfg["hydra"]
+    return cfg, choices  # type: ignore[return-value]
+
+
+# -- stages that are written in an experiment itself --------------------------------------------------------------
+def _compose_stages(words: Sequence[str], folders: Sequence[Path]) -> tuple[DictConfig, str | None]:
+    """The config and its budget; overrides may also name what an experiment's own mapping leaves to its default."""
+    try:
+        cfg, choices = _compose(words, folders)
+    except ConfigError:
+        completed = complete(words, folders)
+        if completed == list(words):
+            raise
+        cfg, choices = _compose(completed, folders)
+    return cfg, choices.get("budget")
+
+
+def complete(words: Sequence[str], folders: Sequence[Path]) -> list[str]:
+    """`words` with a `+` where Hydra wants one although the key is a field of the stage.
+
+    So `stages.first.seed=1` works for a stage that is written in the experiment without `seed`.
+    """
+    matches = {word: STAGE_KEY.match(word) for word in words}
+    rest = [word if "[" in word else word.partition(",")[0] for word, match in matches.items() if not match]
+    try:
+        cfg, _ = _compose(rest, folders)
+    except ConfigError:
+        return list(words)
+    return [f"+{word}" if match and _left_out(cfg, *match.groups()) else word for word, match in matches.items()]
+
+
+def _left_out(cfg: DictConfig, group: str, name: str, key: str) -> bool:
+    node = cfg[group].get(name)
+    return _inline(node) and key not in node and key in _field_names(node)
+
+
+def _inline(node: Any) -> bool:
+    """Whether a stage is written in an experiment directly, so that Hydra does not know its type."""
+    return isinstance(node, DictConfig) and OmegaConf.get_type(node) is dict
+
+
+def _field_names(node: DictConfig) -> list[str]:
+    try:
+        return [item.name for item in fields(kind(node.get("kind") or "prepare").config)]
+    except ConfigError:
+        return []
+
+
+def _drop_foreign(cfg: DictConfig, budget: str | None, words: Sequence[str], folders: Sequence[Path]) -> None:
+    """A budget may speak of stages that this experiment does not have; take those words out again."""
+    spoken: list[tuple[str, Any]] = []
+    for file in files("budget", folders, budget) if budget else []:
+        written = OmegaConf.load(file)
+        spoken += [(group, name) for group in ("stages", "data") for name in OmegaConf.select(written, group) or {}]
+    nameless = [
+        (group, name) for group, name in spoken if _inline(cfg[group].get(name)) and "kind" not in cfg[group][name]
+    ]
+    if not nameless:
+        return
+    others = [word for word in words if not word.lstrip("+").startswith("budget=") and not _speaks_of(word, nameless)]
+    bare, _ = _compose_stages(others, folders)
+    with open_dict(cfg):
+        for group, name in nameless:
+            if name not in bare[group]:
+                cfg[group].pop(name, None)
+
+
+def _speaks_of(word: str, names: Iterable[tuple[str, Any]]) -> bool:
+    return any(word.lstrip("+~").startswith(f"{group}.{name}.") for group, name in names)
+
+
+# -- what a config may hold ---------------------------------------------------------------------------------------
+def refuse_code(value: Any, where: str = "") -> None:
+    """ConfigError for a key `_target_` anywhere, and for text of a stage that would change from run to run."""
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            if key == "_target_":
+                raise ConfigError(f"{where or 'the config'}: the key _target_ is refused; configs are data, not code")
+            refuse_code(item, f"{where}.{key}" if where else str(key))
+    elif isinstance(value, list):
+        for i, item in enumerate(value):
+            refuse_code(item, f"{where}[{i}]")
+    elif isinstance(value, str) and where.split(".")[0] not in PLACES and FORBIDDEN.search(value):
+        raise ConfigError(f"{where}: {value} would change from run to run; write the value itself")
+
+
+def resolve(cfg: DictConfig) -> dict[str, Any]:
+    """Plain values. What decides results is resolved without sight of the store and the tracker."""
+    inner = cfg.copy()
+    with open_dict(inner):
+        for key in PLACES:
+            inner.pop(key, None)
+    try:
+        resolved = OmegaConf.to_container(inner, resolve=True)
+        places = {key: OmegaConf.to_container(cfg[key], resolve=True) for key in PLACES if key in cfg}
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"{error.full_key}: {first_line(error)}") from error
+    return {**resolved, **places}  # type: ignore[dict-item]
+
+
+# -- errors -------------------------------------------------------------------------------------------------------
+def sentence(error: BaseException, words: Sequence[str], folders: Sequence[Path]) -> str:
+    """What a composition error means: what is wrong, where, the nearest known name."""
+    if isinstance(error, MissingConfigException):
+        return _missing_sentence(error, folders)
+    if isinstance(error, OverrideParseException):
+        what = first_line(error)
+        return f"cannot read the override '{error.override}': {what}. Overrides look like stages.sft.seed=1"
+    if isinstance(error, MarkedYAMLError):
+        mark = error.problem_mark
+        place = f"{mark.name}, line {mark.line + 1}" if mark else "a config file"
+        return f"{place}: not valid YAML: {error.problem}"
+    text = str(error)
+    if text.startswith("Ambiguous value"):
+        word = text.partition("'")[2].partition("'")[0]
+        return f"'{word}' has several values: `run -m` runs one after the other; key=[a,b] is a list"
+    return _composed_sentence(error, words, folders)
+
+
+def _missing_sentence(error: MissingConfigException, folders: Sequence[Path]) -> str:
+    match = re.search(r"(?:(In '[^']*'): )?Could not find '(?:(.*)/)?([^/']+)'", str(error))
+    if not match:
+        return first_line(error)
+    place, group, name = match.groups()
+    known = options(group, folders) if group else []
+    where = "" if place in (None, "In 'config'") else f"{place}: "
+    listed = f"known: {', '.join(known)}" if known else f"there is no folder conf/{group}"
+    return f"{where}unknown {group or 'config'} '{name}'{nearest(name, known)}; {listed}"
+
+
+def _composed_sentence(error: BaseException, words: Sequence[str], folders: Sequence[Path]) -> str:
+    """For a wrong key or value: from the exception of OmegaConf below Hydra's, or from Hydra's text."""
+    inner: BaseException | None = error
+    while inner is not None and not (isinstance(inner, OmegaConfBaseException) and inner.full_key):
+        inner = inner.__cause__ or inner.__context__
+    place = re.match(r"(In '[^']+'): ", str(error))
+    where = f"{place[1]}: " if place else ""
+    if isinstance(inner, OmegaConfBaseException):
+        key = str(inner.full_key)
+        return where + key_sentence(inner, key, _siblings(key, words, folders))
+    named = re.search(r"full_key: (\S+)", str(error))
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    detail = lines[1] if place and len(lines) > 1 else lines[0] if lines else type(error).__name__
+    return f"{where}{named[1] + ': ' if named else ''}{detail}"
+
+
+def _siblings(key: str, words: Sequence[str], folders: Sequence[Path]) -> list[str]:
+    """Names that may stand beside a wrong key, from the config without the override that named it."""
+    rest = [word for word in words if not word.lstrip("+~").startswith(key)]
+    if len(rest) == len(words):
+        return []
+    try:
+        cfg, _ = _compose(rest, folders)
+    except ConfigError:
+        return []
+    parent = key.rpartition(".")[0]
+    node = OmegaConf.select(cfg, parent) if parent else cfg
+    inline = _inline(node) and re.fullmatch(r"(stages|data)\.[^.]+", parent)
+    return [str(name) for name in node] + (_field_names(node) if inline else []) if isinstance(node, DictConfig) else []

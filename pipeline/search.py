@@ -1,0 +1,85 @@
+"""Where configuration is looked for, what is there, and the budget when nobody names one."""
+
+import ctypes
+import importlib
+import os
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from omegaconf import OmegaConf
+from yaml import MarkedYAMLError
+
+from pipeline.errors import ConfigError
+
+
+def config_folders(given: Sequence[str]) -> list[Path]:
+    """Folders beside the package's own conf: those of --config-dir, then ./conf."""
+    for folder in given:
+        if not Path(folder).is_dir():
+            raise ConfigError(f"--config-dir {folder}: no such folder")
+    found = [Path(folder).absolute() for folder in given]
+    own = Path("conf").absolute()
+    return [*found, own] if own.is_dir() and not (own / "config.yaml").exists() else found
+
+
+def package_folder() -> Path:
+    return Path(importlib.import_module("conf").__path__[0])
+
+
+def files(group: str, folders: Sequence[Path], name: str = "*") -> list[Path]:
+    """YAML files of a config group."""
+    return [file for folder in (package_folder(), *folders) for file in sorted((folder / group).glob(f"{name}.yaml"))]
+
+
+def options(group: str, folders: Sequence[Path]) -> list[str]:
+    return sorted({file.stem for file in files(group, folders)})
+
+
+def named(group: str, words: Sequence[str]) -> str | None:
+    """The value of the last override `group=...`; None without one."""
+    values = [word.partition("=")[2] for word in words if word.lstrip("+").partition("=")[0] == group]
+    return values[-1] if values else None
+
+
+def choose_budget(words: list[str], folders: Sequence[Path]) -> tuple[list[str], str | None]:
+    """The words with a budget, and a sentence on it if nobody named it. `budget=none` is the experiment as written."""
+    given = named("budget", words)
+    if given in ("none", "null"):
+        return [word for word in words if word.lstrip("+").partition("=")[0] != "budget"], None
+    if given is not None:
+        return words, None
+    experiment = named("experiment", words)
+    name, why = _pinned(experiment, folders) if experiment else None, "this experiment's own"
+    if name is None:
+        name, why = ("gpu", "a CUDA device is present") if has_cuda() else ("cpu", "no CUDA device here")
+        why += "; budget=NAME chooses another"
+    if name not in options("budget", folders):
+        return words, None
+    return [*words, f"budget={name}"], f"budget={name} ({why})"
+
+
+def _pinned(experiment: str, folders: Sequence[Path]) -> str | None:
+    """The budget that an experiment's file pins, or the file of an experiment that it builds on."""
+    for file in files("experiment", folders, experiment):
+        with suppress(MarkedYAMLError):  # composing will say where
+            written = OmegaConf.load(file)
+            if OmegaConf.select(written, "budget"):
+                return str(OmegaConf.select(written, "budget"))
+            bases = [entry for entry in OmegaConf.select(written, "defaults") or [] if isinstance(entry, str)]
+            found = [_pinned(base, folders) for base in bases if base not in ("_self_", experiment)]
+            return next((budget for budget in reversed(found) if budget), None)
+    return None
+
+
+def has_cuda() -> bool:
+    """Whether there is a CUDA device that may be used, found without importing torch."""
+    if os.environ.get("CUDA_VISIBLE_DEVICES", "0") in ("", "-1"):
+        return False
+    if any(Path("/proc/driver/nvidia/gpus").glob("*")):
+        return True
+    try:
+        cuda, count = ctypes.CDLL("libcuda.so.1"), ctypes.c_int()
+        return cuda.cuInit(0) == 0 and cuda.cuDeviceGetCount(ctypes.byref(count)) == 0 and count.value > 0
+    except OSError:
+        return False

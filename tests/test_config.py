@@ -1,0 +1,130 @@
+"""Compositions are remembered as long as nothing that Hydra read has changed; and what a config may hold."""
+
+import pytest
+
+import pipeline.compose as compose
+import pipeline.config as config
+from pipeline.errors import ConfigError
+from pipeline.search import config_folders, named
+from pipeline.typed import typed
+
+
+@pytest.fixture
+def composed(project, monkeypatch):
+    """composed(*overrides) -> (Loaded, whether Hydra was asked)."""
+    (project.store / "cache").mkdir(parents=True)
+    asked = []
+    real = compose.composition
+    monkeypatch.setattr(compose, "composition", lambda *given: asked.append(given) or real(*given))
+
+    def call(*overrides):
+        before = len(asked)
+        return config.load(["experiment=chain", *overrides]), len(asked) > before
+
+    return call
+
+
+def test_the_second_time_hydra_is_not_asked_and_the_answer_is_the_same(composed):
+    first, asked = composed("stages.second.train.beta=0.3")
+    again, asked_again = composed("stages.second.train.beta=0.3")
+    assert asked and not asked_again and first == again
+
+
+def test_other_overrides_are_composed_anew(composed):
+    composed()
+    other, asked = composed("stages.second.train.beta=0.3")
+    assert asked and other.experiment.stages["second"].train["beta"] == 0.3
+
+
+def test_a_changed_file_is_composed_anew(composed, project):
+    composed()
+    file = project.path / "conf" / "experiment" / "chain.yaml"
+    file.write_text(file.read_text().replace("beta: 0.1", "beta: 0.35"))
+    changed, asked = composed()
+    assert asked and changed.experiment.stages["second"].train["beta"] == 0.35
+
+
+def test_a_variable_that_a_file_names_counts_and_is_not_written_down(composed, project, monkeypatch):
+    file = project.path / "conf" / "experiment" / "chain.yaml"
+    file.write_text(file.read_text() + "tracker:\n  project: ${oc.env:TEAM_SECRET}\n")
+    monkeypatch.setenv("TEAM_SECRET", "one")
+    composed()
+    assert not composed()[1]
+    monkeypatch.setenv("TEAM_SECRET", "two")
+    changed, asked = composed()
+    assert asked and changed.experiment.tracker.project == "two"
+
+
+def test_nothing_is_written_where_there_is_no_store(project):
+    config.load(["experiment=chain"])
+    assert not project.store.exists()
+
+
+def test_only_the_newest_are_kept(composed, project, monkeypatch):
+    monkeypatch.setattr(config, "KEPT", 2)
+    for seed in range(4):
+        composed(f"stages.first.seed={seed}")
+    assert len(list((project.store / "cache" / "compose").glob("*.json"))) == 2
+
+
+def test_inline_stages_take_overrides_of_fields_they_do_not_mention(composed):
+    loaded, _ = composed("stages.first.seed=7", "stages.first.runtime.threads=2", "data.quiz.seed=3")
+    assert loaded.experiment.stages["first"].seed == 7 and loaded.experiment.stages["first"].runtime.threads == 2
+    assert loaded.experiment.data["quiz"].seed == 3
+    assert loaded.overrides == [
+        "experiment=chain",
+        "stages.first.seed=7",
+        "stages.first.runtime.threads=2",
+        "data.quiz.seed=3",
+    ]
+
+
+def test_folders_with_odd_names_are_searched(composed, project):
+    folder = project.path / "it's mine, all of it"
+    (folder / "experiment").mkdir(parents=True)
+    chain = project.path / "conf" / "experiment" / "chain.yaml"
+    (folder / "experiment" / "odd.yaml").write_text(chain.read_text().replace("name: chain", "name: odd"))
+    assert config.load(["experiment=odd"], [str(folder)]).experiment.name == "odd"
+    assert config_folders([str(folder)]) == [folder, project.path / "conf"]
+
+
+def test_the_last_override_of_a_group_counts():
+    assert named("budget", ["budget=cpu", "+budget=gpu"]) == "gpu"
+    assert named("budget", ["budgets=cpu"]) is None
+
+
+def test_a_budget_may_come_from_the_experiment_that_an_experiment_builds_on(composed, project):
+    (project.path / "conf" / "budget").mkdir()
+    (project.path / "conf" / "budget" / "tiny.yaml").write_text("# @package _global_\ndescription: tiny\n")
+    chain = project.path / "conf" / "experiment" / "chain.yaml"
+    chain.write_text(chain.read_text().replace("budget: none", "budget: tiny"))
+    (chain.parent / "more.yaml").write_text("# @package _global_\ndefaults: [chain, _self_]\nname: more\n")
+    loaded = config.load(["experiment=more"])
+    assert loaded.experiment.budget == "tiny" and loaded.experiment.description == "tiny"
+    assert "this experiment's own" in loaded.chosen
+
+
+@pytest.mark.parametrize(
+    ("value", "where"),
+    [
+        ({"stages": {"a": {"train": {"_target_": "os.system"}}}}, r"stages\.a\.train"),
+        ({"stages": {"a": [{"b": "${now:%H}"}]}}, r"stages\.a\[0\]\.b"),
+        ({"model": {"source": "${ oc.env:HOME}"}}, r"model\.source"),
+        ({"data": {"x": {"files": ["${hydra:job.num}"]}}}, r"data\.x\.files\[0\]"),
+        ({"store": {"_target_": "x"}}, "store"),
+    ],
+)
+def test_code_and_what_changes_from_run_to_run_is_refused(value, where):
+    with pytest.raises(ConfigError, match=where):
+        compose.refuse_code(value)
+
+
+def test_the_store_may_come_from_the_environment():
+    compose.refuse_code({"store": {"root": "${oc.env:JOURNEYMAN_STORE}"}, "tracker": {"project": "${oc.env:TEAM}"}})
+
+
+def test_a_required_value_that_is_missing_is_named(toys):
+    from pipeline.schema import Gate
+
+    with pytest.raises(ConfigError, match=r"gates\.g\.rule: a value is required"):
+        typed("gates.g", Gate, {"stage": "first", "suite": "quiz"})
