@@ -15,7 +15,7 @@ from pathlib import Path
 from pipeline.errors import ConfigError
 
 RECENT = 2.0  # seconds: a file changed this lately may change again within one tick of its clock, so is not cached
-_known: dict[str, list] = {}  # absolute path -> [size, mtime_ns, inode, sha256]
+_known: dict[str, list] = {}  # absolute path -> [size, mtime_ns, inode, sha256]; code:path -> [..., digest, imports]
 _cache: Path | None = None
 
 
@@ -141,17 +141,24 @@ def digest_code(module: str) -> str:
 
 
 @cache
-def _module(name: str) -> tuple[str, tuple[str, ...]]:
-    """Digest of one module's tree and what it imports; ("", ()) for what is no Python file."""
-    source = _source(name)
-    if source is None:
-        return "", ()
-    tree = ast.parse(source)
-    return hashlib.sha256(ast.dump(_bare(tree)).encode()).hexdigest(), tuple(_imports(tree))
+def _module(name: str) -> tuple[str, list[str]]:
+    """Digest of one module's tree and what it imports; ("", []) for what is no Python file."""
+    file = _source(name)
+    if file is None:
+        return "", []
+    stat = file.stat()
+    mark, key = [stat.st_size, stat.st_mtime_ns, stat.st_ino], f"code:{file}"
+    known = _known.get(key, [])
+    if known[:3] != mark:
+        tree = ast.parse(file.read_text(encoding="utf-8"))
+        known = [*mark, hashlib.sha256(ast.dump(_bare(tree)).encode()).hexdigest(), _imports(tree)]
+        if time.time() - stat.st_mtime > RECENT:
+            _known[key] = known
+    return known[3], known[4]
 
 
-def _source(module: str) -> str | None:
-    """The source text of a module, found without importing anything; None for what is no Python file."""
+def _source(module: str) -> Path | None:
+    """The file of a module, found without importing anything; None for what is no Python file."""
     top, *rest = module.split(".")
     try:
         spec = importlib.util.find_spec(top)
@@ -160,10 +167,10 @@ def _source(module: str) -> str | None:
     if spec is None or not spec.origin or not spec.origin.endswith(".py"):
         return None
     if not rest:
-        return Path(spec.origin).read_text(encoding="utf-8")
+        return Path(spec.origin)
     places = [Path(folder, *rest) for folder in spec.submodule_search_locations or []]
     files = [file for place in places for file in (place.with_suffix(".py"), place / "__init__.py") if file.is_file()]
-    return files[0].read_text(encoding="utf-8") if files else None
+    return files[0] if files else None
 
 
 def _imports(tree: ast.Module) -> list[str]:

@@ -17,7 +17,7 @@ from pipeline.fingerprint import digest_code, save_cache
 from pipeline.graph import Node, above, located, policies, rival, where
 from pipeline.manifest import SCHEMA, command_line, environment, now, read_json, write_json
 from pipeline.planner import Plan, inputs_of, stale_roles
-from pipeline.store import Lock, Store, Stored, checkpoint_step, digests, drop_torn_checkpoints, unwritable
+from pipeline.store import FULL, Lock, Store, Stored, checkpoint_step, digests, drop_torn_checkpoints, unwritable
 from pipeline.worker import Outcome, Request
 
 
@@ -124,10 +124,8 @@ def _report(run: Run) -> None:
 
     try:
         page = write_report(run.folder, run.store.root)
-    except OSError:
-        raise
     except Exception as error:  # a page that cannot be drawn must not cost the run
-        if run.debug:
+        if run.debug or (isinstance(error, OSError) and error.errno in FULL):
             raise
         run.screen.say(f"the report could not be written: {type(error).__name__}: {error} (--debug shows where)")
         return

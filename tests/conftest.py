@@ -1,6 +1,9 @@
 """Fixtures of the engine's tests: toy stage kinds, a project folder with `experiment=chain`, the command in-process."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -123,3 +126,39 @@ def execute(project):
         return SimpleNamespace(code=code, record=run.record, plan=run.plan, store=store, statuses=statuses)
 
     return call
+
+
+# -- the real command on the real stages ----------------------------------------------------------------------------
+SECRET = "5ecre7" + "0123456789abcdef" * 2 + "02"  # a key of the tracker's service, as a user would have it
+
+
+@pytest.fixture(scope="session")
+def command():
+    """The command in a process of its own: command("run", ..., store=, cwd=) -> .code, .out, .err, .json."""
+
+    def environment(store):
+        env = {key: value for key, value in os.environ.items() if not key.startswith(("WANDB_", "JOURNEYMAN_"))}
+        quiet = {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "WANDB_API_KEY": SECRET}
+        return {**env, **quiet, "JOURNEYMAN_STORE": str(store)}
+
+    def start(*words, store, cwd, **options):
+        line = [sys.executable, "-m", "pipeline", *words]
+        return subprocess.Popen(line, cwd=cwd, env=environment(store), text=True, **options)
+
+    def call(*words, store, cwd):
+        process = start(*words, store=store, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        out, err = process.communicate(timeout=300)
+        document = json.loads(out) if "--json" in words else None
+        return SimpleNamespace(code=process.returncode, out=out, err=err, json=document)
+
+    call.start = start
+    return call
+
+
+@pytest.fixture(scope="session")
+def smoke(command, tmp_path_factory):
+    """The experiment smoke, run once with its tracker: .store, .cwd, .first (the run). Do not change its store."""
+    folder = tmp_path_factory.mktemp("smoke")
+    first = command("run", "experiment=smoke", "--json", store=folder / "store", cwd=folder)
+    assert first.code == 0, first.err
+    return SimpleNamespace(store=folder / "store", cwd=folder, first=first)

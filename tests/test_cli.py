@@ -261,6 +261,19 @@ def test_a_full_disk_publishes_nothing_half_made(journeyman, project):
         assert journeyman("run", "store.root=small/store", "--until", "first").code == 0
 
 
+# -- speed --------------------------------------------------------------------------------------------------------
+def test_a_run_with_nothing_to_do_loads_no_heavy_library(journeyman, project):
+    """Seconds depend on the machine; what costs them does not."""
+    journeyman("run")
+    command = [sys.executable, "-X", "importtime", str(HERE / "toy_command.py"), "run", "experiment=chain"]
+    for _ in range(2):  # the first one composes for itself: this process and that know other modules
+        again = subprocess.run(command, env={**os.environ, "PYTHONPATH": str(HERE)}, capture_output=True, text=True)
+    assert again.returncode == 0 and again.stdout.count("HIT") == 8
+    loaded = {line.rpartition("|")[2].strip().partition(".")[0] for line in again.stderr.splitlines()}
+    assert loaded & {"torch", "transformers", "trl", "hydra", "matplotlib"} == set()
+    assert not {"multiprocessing.forkserver"} & {line.rpartition("|")[2].strip() for line in again.stderr.splitlines()}
+
+
 # -- signals, with the command as a process of its own ------------------------------------------------------------
 @pytest.fixture
 def process(project):

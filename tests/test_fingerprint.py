@@ -120,6 +120,16 @@ def test_code_digest_sees_code_and_not_comments(tmp_path, monkeypatch):
     assert digest("def f():\n    from codepack.part import x\n    return x + 1\n") != first
 
 
+def test_unchanged_code_is_parsed_once(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "codemodule.py").write_text("x = 1\n")
+    os.utime(tmp_path / "codemodule.py", (1, 1))
+    first = fingerprint.digest_code("codemodule")
+    fingerprint._module.cache_clear()
+    monkeypatch.setattr(fingerprint.ast, "parse", lambda text: pytest.fail("parsed again"))
+    assert fingerprint.digest_code("codemodule") == first
+
+
 def test_code_is_read_and_never_imported(tmp_path, monkeypatch):
     package = tmp_path / "codepack2"
     package.mkdir()
