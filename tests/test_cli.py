@@ -301,7 +301,17 @@ def process(project):
 
 def reach(project):
     """Blocks until the stage waits, and holds it until the returned file is closed."""
-    return (project.path / "pipe").open("w")
+
+    def never(*_):
+        pytest.fail("the stage was not reached within two minutes")
+
+    before = signal.signal(signal.SIGALRM, never)
+    signal.alarm(120)
+    try:
+        return (project.path / "pipe").open("w")
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def runs(project):
