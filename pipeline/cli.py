@@ -41,8 +41,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = _parse(list(sys.argv[1:] if argv is None else argv))
     options.begin = time.time()
     screen = Screen(options.json)
-    signal.signal(signal.SIGTERM, _interrupt)
-    code, document = _guarded(options, screen, lambda: VERBS[options.verb](options, screen))
+    before = signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        code, document = _guarded(options, screen, lambda: VERBS[options.verb](options, screen))
+    finally:
+        signal.signal(signal.SIGTERM, before)
     if options.json:
         print(json.dumps(document, indent=1))
     return code
