@@ -8,6 +8,8 @@ from pipeline.errors import DataError
 from stages.models.chat import Example
 
 TOLERANCE = 0.005  # realised share against asked share
+EXACT = 1000  # the last tokens of a budget, for which rows are chosen by their length
+EXACT_ROWS = 200  # among how many rows
 
 
 @dataclass(frozen=True)
@@ -98,22 +100,22 @@ def _cut(order: Sequence[Example], budget: int) -> list[Example]:
 
 
 def _nearest(order: Sequence[Example], budget: int) -> list[Example]:
-    """Whole rows, each at most once, that make up `budget` tokens as nearly as exchanging single rows can."""
-    taken: list[Example] = []
-    left: list[Example] = []
-    for row in order:
-        fits = len(row.ids) <= budget
-        (taken if fits else left).append(row)
-        budget -= len(row.ids) * fits
-    while True:
-        out = {0: None} | {len(row.ids): row for row in taken}  # 0: nothing goes out
-        into = {0: None} | {len(row.ids): row for row in left}
-        less, more = min(((a, b) for a in out for b in into), key=lambda pair: abs(budget + pair[0] - pair[1]))
-        if abs(budget + less - more) >= abs(budget):
-            return taken
-        taken, left = _exchanged(taken, out[less], into[more]), _exchanged(left, into[more], out[less])
-        budget += less - more
+    """Whole rows, each at most once: the first of `order`, then those whose sum comes nearest to what is left."""
+    taken = 0
+    while budget - len(order[taken].ids) >= EXACT:
+        budget -= len(order[taken].ids)
+        taken += 1
+    return [*order[:taken], *_sum_to(order[taken:][:EXACT_ROWS], budget)]
 
 
-def _exchanged(rows: list[Example], out: Example | None, into: Example | None) -> list[Example]:
-    return [row for row in rows if row is not out] + ([into] if into else [])
+def _sum_to(rows: Sequence[Example], budget: int) -> tuple[Example, ...]:
+    """A choice of rows that makes up `budget` tokens, or the nearest sum there is: every sum is tried."""
+    sums: dict[int, tuple[Example, ...]] = {0: ()}
+    for row in rows:
+        for total, chosen in list(sums.items()):
+            more = total + len(row.ids)
+            if total < budget and more not in sums:
+                sums[more] = (*chosen, row)
+        if budget in sums:
+            break
+    return sums[min(sums, key=lambda total: abs(total - budget))]
