@@ -4,6 +4,9 @@ import json
 import os
 import re
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from functools import lru_cache
 from importlib.metadata import Distribution, PackageNotFoundError, PackagePath, distribution
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -144,8 +147,9 @@ def load(model: ModelConfig) -> tuple["PreTrainedModel", "PreTrainedTokenizerBas
     where = {"gguf_file": path.name} if path.suffix == ".gguf" else {}
     folder = path.parent if where else path
     trust = {"trust_remote_code": model.trust_remote_code}
-    net = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, local_files_only=True, **where, **trust)
-    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, **where, **trust)
+    with _header_read_once() if where else nullcontext():
+        net = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, local_files_only=True, **where, **trust)
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, **where, **trust)
     if where:
         _forget_quantization(net)
     return net, tokenizer
@@ -157,6 +161,19 @@ def _local(kind: str, name: str, model: ModelConfig) -> Path:
     if kind == "hub":
         return hub_folder(name, hub_commit(name, model.revision))
     return Path(model.source).expanduser()
+
+
+@contextmanager
+def _header_read_once() -> Iterator[None]:
+    """The library reads a GGUF's header anew for config, tokenizer and weights; its vocabulary makes that seconds."""
+    import gguf
+
+    reader = gguf.GGUFReader
+    gguf.GGUFReader = lru_cache(reader)
+    try:
+        yield
+    finally:
+        gguf.GGUFReader = reader
 
 
 def _forget_quantization(net: "PreTrainedModel") -> None:
