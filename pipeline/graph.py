@@ -110,7 +110,6 @@ def _evaluations(experiment: Experiment, models: Sequence[str]) -> Nodes:
             inputs={"model": model},
             data=dict(sets),
             suites=experiment.eval.suites,
-            seed=experiment.eval.seed,
             runtime=experiment.eval.runtime,
         )
         nodes[f"eval_{model}"] = _node(f"eval_{model}", config)

@@ -72,7 +72,6 @@ class Evaluation:
 
     suites: Dict[str, Suite] = field(default_factory=dict)
     models: Optional[List[str]] = None  # stages to evaluate; None = the start and every stage that makes a model
-    seed: int = 0
     runtime: Runtime = field(default_factory=Runtime, metadata=NOT_IDENTITY)
 
 

@@ -9,7 +9,7 @@ from typing import Any, Dict
 from pipeline.context import Context
 from pipeline.errors import ConfigError, DataError
 from pipeline.registry import Stage, register
-from pipeline.schema import StageConfig, Suite
+from pipeline.schema import Runtime, StageConfig, Suite
 from stages.evaluation import MEASUREMENTS
 from stages.evaluation.measurement import Measurement, Row, heldout, read_params
 from stages.evaluation.results import SuiteResult, write
@@ -27,6 +27,9 @@ class Evaluate(Stage):
     def validate(self, config: EvaluateConfig) -> None:
         if not config.suites:
             raise ConfigError("eval.suites is empty: there is nothing to measure")
+        for name in ("save_steps", "logging_steps"):
+            if getattr(config.runtime, name) != getattr(Runtime(), name):
+                raise ConfigError(f"eval.runtime.{name}: an evaluation takes no optimizer steps; take it out")
         for name, suite in config.suites.items():
             _measurement(name, suite)
             if suite.limit < 0:

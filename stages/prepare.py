@@ -14,7 +14,7 @@ from typing import Any, Dict, List, Optional
 from pipeline.context import Context
 from pipeline.errors import ConfigError, DataError
 from pipeline.registry import Stage, register
-from pipeline.schema import StageConfig
+from pipeline.schema import Runtime, StageConfig
 from stages.data import builders, readers, rows, split
 
 
@@ -104,6 +104,8 @@ def check(config: PrepareConfig) -> None:
         raise ConfigError(f"limit must be 0 or more and holdout from 0 to 1, not {config.limit} and {config.holdout}")
     if config.inputs or config.data:
         raise ConfigError("a data set reads files or packages; it takes no `inputs` and no `data`")
+    if config.runtime != Runtime():
+        raise ConfigError("a data set is made in one process on the CPU; it takes no `runtime`")
     for name in config.files:
         if Path(name).suffix not in readers.READERS:
             raise ConfigError(
