@@ -1,4 +1,4 @@
-"""The data sets of the experiment `smoke`: a few authored rows of each kind, so that the whole chain runs in seconds."""
+"""The data sets of the experiment `smoke`: a few authored rows of each kind, so that the chain runs in seconds."""
 
 import json
 from collections.abc import Iterator
