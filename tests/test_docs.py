@@ -186,12 +186,24 @@ def words(text):
     return set(re.findall(r"`(\w+)`", text))
 
 
-def test_the_page_on_legal_names_its_suites_gates_and_data_sets():
+def test_the_page_on_legal_names_its_suites_and_data_sets():
     page = words(named("legal.md"))
     suites = yaml.safe_load((ROOT / "conf" / "eval" / "legal.yaml").read_text())["suites"]
-    gates = yaml.safe_load((ROOT / "conf" / "gates" / "legal.yaml").read_text())
     chain = (ROOT / "conf" / "experiment" / "legal.yaml").read_text()
-    assert {*suites, *gates, *re.findall(r"/data@data\.(\w+):", chain)} <= page
+    assert {*suites, *re.findall(r"/data@data\.(\w+):", chain)} <= page
+
+
+def test_the_page_on_legal_states_its_gates():
+    table = named("legal.md").partition("| gate | model |")[2].partition("## Results")[0]
+    stated = [cells_of(line) for line in table.splitlines() if line.startswith("| `")]
+    gates = yaml.safe_load((ROOT / "conf" / "gates" / "legal.yaml").read_text())
+    assert stated == [stated_gate(name, gate) for name, gate in gates.items()]
+
+
+def stated_gate(name, gate):
+    against = gate.get("against", "base") if gate["rule"] in ("improves", "not_worse") else ""
+    bound = str(gate.get("value", gate.get("margin", 0)))
+    return [name, gate["stage"], gate["suite"], gate["rule"], against, bound, gate.get("action", "block")]
 
 
 def project_file():
