@@ -133,6 +133,11 @@ SECRET = "5ecre7" + "0123456789abcdef" * 2 + "02"  # a key of the tracker's serv
 
 
 @pytest.fixture(scope="session")
+def secret():
+    return SECRET
+
+
+@pytest.fixture(scope="session")
 def command():
     """The command in a process of its own: command("run", ..., store=, cwd=) -> .code, .out, .err, .json."""
 

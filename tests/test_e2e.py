@@ -8,7 +8,6 @@ import subprocess
 import time
 
 import pytest
-from conftest import SECRET
 
 TRAINING = ("sft", "domain", "dpo")
 pytestmark = pytest.mark.slow  # whole chains in processes of their own, about half a minute each
@@ -85,13 +84,13 @@ def test_manifests_record_what_the_stages_did(smoke):
     assert [ref["artifact"] for ref in chain["adapters"]] == [record["stages"][name]["id"] for name in TRAINING]
 
 
-def test_tracker_leaves_one_run_for_each_training_stage_and_no_key(smoke):
+def test_tracker_leaves_one_run_for_each_training_stage_and_no_key(smoke, secret):
     folder = smoke.store / "runs" / "smoke" / smoke.first.json["run_id"] / "wandb"
     runs = {manifest(smoke.store, smoke.first.json["stages"][name])["tracking"]["run"] for name in TRAINING}
     found = [path.name for path in folder.iterdir() if path.is_dir() and path.name.startswith("offline-run")]
     assert len(found) == 3 and {name.rpartition("-")[2] for name in found} == runs
-    grep = subprocess.run(["grep", "-rlF", SECRET, str(smoke.cwd)], capture_output=True, text=True)
-    assert grep.stdout == "" and SECRET not in smoke.first.out + smoke.first.err
+    grep = subprocess.run(["grep", "-rlF", secret, str(smoke.cwd)], capture_output=True, text=True)
+    assert grep.stdout == "" and secret not in smoke.first.out + smoke.first.err
 
 
 # -- one change ---------------------------------------------------------------------------------------------------
