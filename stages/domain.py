@@ -26,7 +26,7 @@ class Rehearsal:
 
 @dataclass
 class DomainConfig(TrainConfig):
-    max_tokens: int = 0  # tokens of the whole mixture; 0 = every document once, rehearsal on top
+    max_tokens: int = 0  # of the whole mixture, at most; 0 = no limit. No document is used twice
     rehearsal: Rehearsal = field(default_factory=Rehearsal)
 
 
@@ -58,7 +58,8 @@ class Domain(Stage):
         sources, rejected = _sources(ctx, policy)
         share = ctx.config.rehearsal.share
         everything = sum(len(example.ids) for example in sources[0].examples)
-        rows, parts = mix(sources, ctx.config.max_tokens or round(everything / (1 - share)), ctx.config.seed)
+        total = round(everything / (1 - share))  # every document once, rehearsal on top
+        rows, parts = mix(sources, min(ctx.config.max_tokens or total, total), ctx.config.seed)
         run.check_examples(ctx, policy, rows, "the mixture")
         ctx.record("data", {
             "rows_kept": len(rows), "rows_rejected": rejected,

@@ -20,7 +20,7 @@ DEVICES = ("auto", "cpu", "cuda")
 EVALUATION = "evaluation is a stage of its own"
 PREPARED = "Journeyman prepares the data"
 RESUMED = "a checkpoint must hold all that resuming needs"
-PUBLISHED = "use `journeyman export`"
+PUBLISHED = "a trained adapter goes to the store, nowhere else"
 MASKED = "assistant turns are trained, prompts are not; text is trained whole"
 ONE_REFERENCE = "the reference is the input policy and stays it"
 

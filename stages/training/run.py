@@ -106,6 +106,9 @@ def _progress(ctx: Context, run: Any) -> Any:
     from transformers import TrainerCallback
 
     class Progress(TrainerCallback):
+        def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            control.should_log |= state.global_step == state.max_steps  # a short run has a loss too
+
         def on_log(self, args: Any, state: Any, control: Any, logs: dict | None = None, **kwargs: Any) -> None:
             if run is not None and logs:
                 run.log(
