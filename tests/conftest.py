@@ -8,6 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from bench import base, bench, chat_data, domain, dpo, pair_data, rows, sft, tokenizer  # noqa: F401 (fixtures)
 from hypothesis import settings
 
 import pipeline.registry as registry

@@ -121,7 +121,7 @@ data:
 def test_one_row_of_the_domain_data_rebuilds_domain_and_below(smoke, command, copy, tmp_path):
     (tmp_path / "conf" / "experiment").mkdir(parents=True)
     (tmp_path / "conf" / "experiment" / "own.yaml").write_text(OWN)
-    rows = [{"id": f"t{i}", "text": f"Passage {i}: " + "keep the notice and share the work " * 6} for i in range(40)]
+    rows = [{"id": f"t{i}", "text": f"Passage {i}: " + "keep the notice and share the work " * 6} for i in range(160)]
 
     def run(*verb):
         (tmp_path / "texts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -148,7 +148,7 @@ def test_one_row_of_the_domain_data_rebuilds_domain_and_below(smoke, command, co
 def kill_in(stage, store, process):
     """SIGKILL the process group as soon as the stage has a whole checkpoint."""
     states = store / "work" / stage["id"] / "ckpt"
-    while not list(states.glob("checkpoint-*/trainer_state.json")):
+    while not checkpoint_step(states):
         assert process.poll() is None, "the run ended before its stage had a checkpoint"
         time.sleep(0.005)
     os.killpg(process.pid, signal.SIGKILL)

@@ -327,3 +327,15 @@ def test_reading_works_where_nothing_can_be_written(store, monkeypatch):
     monkeypatch.setattr(module, "write_json", refuse)
     Store(store.root).verify(stored, full=False)
     assert json.loads((stored.path / "manifest.json").read_text())["id"] == stored.id
+
+
+@pytest.mark.parametrize("text", ["", '{"step": 1', None])
+def test_a_checkpoint_whose_state_was_being_written_does_not_count(tmp_path, text):
+    """A kill between opening trainer_state.json and its last byte."""
+    for step, content in ((1, "{}"), (2, text)):
+        (tmp_path / f"checkpoint-{step}").mkdir()
+        if content is not None:
+            (tmp_path / f"checkpoint-{step}" / "trainer_state.json").write_text(content)
+    assert checkpoint_step(tmp_path) == 1
+    drop_torn_checkpoints(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-1"]

@@ -97,9 +97,17 @@ def train(ctx: Context, policy: Policy, trainer: "Trainer", tokens: int) -> dict
 
 
 def newest_checkpoint(folder: Path) -> Path | None:
-    """The checkpoint with the highest step among those whose trainer state, written last, is there."""
-    complete = [path for path in folder.glob("checkpoint-*") if (path / "trainer_state.json").is_file()]
+    """The checkpoint with the highest step among those whose trainer state, written last, is there and whole."""
+    complete = [path for path in folder.glob("checkpoint-*") if _whole(path / "trainer_state.json")]
     return max(complete, key=lambda path: int(path.name.split("-")[1]), default=None)
+
+
+def _whole(state: Path) -> bool:
+    try:
+        json.loads(state.read_text())
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 def _progress(ctx: Context, run: Any) -> Any:

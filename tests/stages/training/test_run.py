@@ -63,7 +63,7 @@ def test_the_same_config_gives_the_same_bytes_and_another_seed_does_not(stage):
     assert weights(stage(seed=43)) != weights(first)
 
 
-@pytest.mark.parametrize("torn", [False, True])
+@pytest.mark.parametrize("torn", [None, "no state", "empty state", "half a state"])
 def test_resuming_gives_the_bytes_of_an_undisturbed_run(stage, tmp_path, torn):
     whole = stage()
     shutil.copytree(whole.ctx.ckpt, tmp_path / "ckpt")
@@ -71,6 +71,9 @@ def test_resuming_gives_the_bytes_of_an_undisturbed_run(stage, tmp_path, torn):
     if torn:  # killed while checkpoint 6 was being written: its trainer state comes last
         (tmp_path / "ckpt" / "checkpoint-6").mkdir()
         (tmp_path / "ckpt" / "checkpoint-6" / "optimizer.pt").write_bytes(b"half")
+        if torn != "no state":
+            text = "" if torn == "empty state" else '{"epoch": 1.0, "global_'
+            (tmp_path / "ckpt" / "checkpoint-6" / "trainer_state.json").write_text(text)
     resumed = stage(tmp_path / "ckpt")
     assert resumed.sections["training"]["start_step"] == 4 and resumed.metrics["steps"] == 6
     assert files(resumed) == files(whole)

@@ -1,0 +1,463 @@
+"""No option is dead: each is read by the code that it belongs to, and changing it changes something one can see.
+
+A new field needs an entry here, and a field that nothing reads fails.
+"""
+
+import copy
+import dataclasses
+import importlib
+import inspect
+import json
+import re
+import shutil
+import typing
+from dataclasses import asdict, fields, is_dataclass
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import yaml
+
+from pipeline.errors import ConfigError
+from pipeline.identity import canonical, leaf_diff
+from pipeline.registry import load_kinds
+from pipeline.schema import Evaluation, Experiment, Gate, ModelConfig, PeftConfig, Runtime, Suite, Tracker
+
+CONF = Path(importlib.import_module("conf").__path__[0])
+RUNTIME = {"device": "cuda", "threads": 3, "micro_batch": 2, "save_steps": 3, "logging_steps": 9}
+PLACES = {"kind": None, "inputs": None, "data": None}  # ids of other artifacts: `test_inputs_and_data...`
+TRAINING = {
+    **PLACES,
+    "seed": 7,
+    "max_length": 99,
+    "batch_size": 16,
+    "train": {"learning_rate": 0.5},
+    "peft.method": "other",
+    "peft.r": 3,
+    "peft.alpha": 5.0,
+    "peft.dropout": 0.5,
+    "peft.target_modules": ["q_proj"],
+    **{f"runtime.{name}": value for name, value in RUNTIME.items()},
+}
+MODEL = {
+    "source": "elsewhere",
+    "revision": "0" * 40,
+    "dtype": "bfloat16",
+    "chat_template": "mine.jinja",
+    "trust_remote_code": True,
+}
+
+# kind -> option -> another value. Options of which a user sees nothing are in UNREACHABLE, refused ones in REFUSED.
+CHANGES = {
+    "base": {f"model.{name}": value for name, value in MODEL.items()},
+    "prepare": {
+        "kind": None,
+        "seed": 7,
+        "format": "text",
+        "files": ["other.jsonl"],
+        "builder": "other",
+        "options": {"rows": 3},
+        "limit": 3,
+        "holdout": 0.5,
+        "tags": ["legal"],
+        "on_error": "reject",
+    },
+    "sft": {**TRAINING, "max_tokens": 50, "packing": False},
+    "domain": {
+        **TRAINING,
+        "max_tokens": 50,
+        "rehearsal.share": 0.3,
+        "rehearsal.safety_floor": 0.01,
+        "rehearsal.general": 0.1,
+    },
+    "dpo": {**TRAINING, "max_pairs": 5},
+    "evaluate": {
+        **PLACES,
+        "suites": {"s": Suite("choice", "d")},
+        **{f"runtime.{name}": RUNTIME[name] for name in ("device", "threads", "micro_batch")},
+    },
+}
+# The planner makes these configs itself, from `model` and `eval`, and gives no way to set the rest.
+UNREACHABLE = {
+    "base": {"kind", "inputs", "data", "seed", *(f"runtime.{name}" for name in RUNTIME)},
+    "evaluate": {"seed"},
+}
+REFUSED = {
+    "prepare": {"inputs", "data", *(f"runtime.{name}" for name in RUNTIME)},
+    "evaluate": {"runtime.save_steps", "runtime.logging_steps"},
+}
+
+
+def options(schema, prefix=""):
+    """Dotted names of all leaves of a config dataclass."""
+    types = typing.get_type_hints(schema)
+    for field in fields(schema):
+        if is_dataclass(types[field.name]):
+            yield from options(types[field.name], f"{prefix}{field.name}.")
+        else:
+            yield prefix + field.name
+
+
+def changed(config, name, value):
+    """A copy of `config` with another value at the dotted `name`."""
+    made = copy.deepcopy(config)
+    *parents, last = name.split(".")
+    owner = made
+    for parent in parents:
+        owner = getattr(owner, parent)
+    assert getattr(owner, last) != value, f"{name} already is {value!r}"
+    setattr(owner, last, value)
+    return made
+
+
+def kinds():
+    return {name: kind for name, kind in load_kinds().items() if kind.stage.__module__.startswith("stages.")}
+
+
+# -- every option has an entry --------------------------------------------------------------------------------------
+def test_every_option_of_every_kind_has_an_entry():
+    assert kinds().keys() == CHANGES.keys()
+    for name, kind in kinds().items():
+        listed = CHANGES[name].keys() | UNREACHABLE.get(name, set()) | REFUSED.get(name, set())
+        assert set(options(kind.config)) == listed, name
+
+
+def test_every_config_group_is_known_here():
+    groups = {path.parent.name for path in CONF.glob("*/*.yaml")}
+    assert groups == {
+        "budget", "data", "eval", "experiment", "gates", "model", "peft", "stage", "store", "tracker",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", CHANGES)
+def test_a_change_arrives_in_the_identity_unless_it_says_how_or_where(kind):
+    config = kinds()[kind].config(kind=kind)
+    for name, value in CHANGES[kind].items():
+        if name in PLACES:
+            continue
+        found = leaf_diff(canonical(config), canonical(changed(config, name, value)))
+        if name.startswith("runtime."):
+            assert found == [], name
+        else:
+            assert found and all(change.key.startswith(name) for change in found), name
+
+
+def test_refused_options_are_refused():
+    prepare = kinds()["prepare"]
+    for name, value in {"inputs": {"a": "b"}, "data": {"a": "b"}, **prefixed("runtime", RUNTIME)}.items():
+        config = changed(prepare.config(kind="prepare", files=["x.jsonl"]), name, value)
+        with pytest.raises(ConfigError):
+            prepare.stage().validate(config)
+    evaluate = kinds()["evaluate"]
+    config = evaluate.config(kind="evaluate", suites={"s": Suite("perplexity", "d")})
+    evaluate.stage().validate(config)
+    for name in REFUSED["evaluate"]:
+        with pytest.raises(ConfigError, match=name):
+            evaluate.stage().validate(changed(config, name, 3))
+
+
+def prefixed(prefix, values):
+    return {f"{prefix}.{name}": value for name, value in values.items()}
+
+
+# -- every option is read -------------------------------------------------------------------------------------------
+def traced(config, seen, prefix=""):
+    """The config, noting in `seen` the dotted name of every field that is read from it."""
+    names = {field.name for field in fields(config)}
+
+    class Traced(type(config)):
+        def __getattribute__(self, name):
+            if name in names:
+                seen.add(prefix + name)
+            return super().__getattribute__(name)
+
+    made = copy.copy(config)
+    for name in names:
+        value = getattr(config, name)
+        if is_dataclass(value) and not (prefix == "" and name == "runtime" and config.kind == "prepare"):
+            setattr(made, name, traced(value, seen, f"{prefix}{name}."))
+        elif isinstance(value, dict) and any(map(is_dataclass, value.values())):
+            setattr(made, name, {key: traced(item, seen, f"{prefix}{name}.*.") for key, item in value.items()})
+    made.__class__ = Traced
+    return made
+
+
+@pytest.fixture(scope="session")
+def readings(bench, base, sft, rows, tmp_path_factory):
+    """kind -> names of the options that its stage reads while it is checked and runs on a toy."""
+    folder = tmp_path_factory.mktemp("readings")
+    shutil.copytree(base.path / "model", folder / "model")
+    (folder / "mine.jsonl").write_text("".join(json.dumps({"text": row["text"]}) + "\n" for row in rows.text(4)))
+    heldout = bench.data("heldout", [])
+    (heldout.path / "data" / "heldout.jsonl").write_text(json.dumps(rows.text(1)[0]) + "\n")
+    sets = {name: bench.data(name, made) for name, made in (("text", rows.text(40)), ("pairs", rows.pairs(4)))}
+    general = bench.data("general", rows.chat(8, start=700))
+    chats = bench.data("chats", rows.chat(8))
+    one = {"max_steps": 1}
+    prepare, evaluate, start = (kinds()[name].config for name in ("prepare", "evaluate", "base"))
+    suites = {"s": Suite("perplexity", "heldout")}
+    runs = [
+        (start(kind="base", model=ModelConfig(source=str(folder / "model"))), {}, {}),
+        (prepare(kind="prepare", format="text", files=[str(folder / "mine.jsonl")]), {}, {}),
+        (prepare(kind="prepare", format="text", builder="smoke_text"), {}, {}),
+        (bench.config("sft", data={"train": "d"}, train=one), {"policy": base}, {"train": chats}),
+        (bench.config("domain", data={"train": "d", "general": "g"}, train=one),
+         {"policy": sft.artifact}, {"train": sets["text"], "general": general}),
+        (bench.config("dpo", data={"train": "d"}, train=one), {"policy": base}, {"train": sets["pairs"]}),
+        (evaluate(kind="evaluate", suites=suites), {"model": base}, {"heldout": heldout}),
+    ]  # fmt: skip
+    found = {}
+    for config, inputs, data in runs:
+        seen = found.setdefault(config.kind, set())
+        watched = traced(config, seen)
+        stage = kinds()[config.kind].stage()
+        stage.fingerprints(watched)
+        stage.validate(watched)
+        stage.run(bench.context(config.kind, watched, inputs, data))
+    return found
+
+
+@pytest.mark.parametrize("kind", CHANGES)
+def test_every_option_is_read_by_its_stage(readings, kind):
+    by_the_planner = {"kind", "inputs", "data"}
+    unread = CHANGES[kind].keys() - readings[kind] - by_the_planner
+    assert not unread
+
+
+def test_every_field_of_a_suite_is_read(readings):
+    assert {f"suites.*.{field.name}" for field in fields(Suite)} <= readings["evaluate"]
+
+
+def test_the_tracing_itself_sees_a_dead_option():
+    @dataclasses.dataclass
+    class Config:
+        kind: str = "x"
+        alive: int = 1
+        dead: int = 2
+        peft: PeftConfig = dataclasses.field(default_factory=PeftConfig)
+
+    seen = set()
+    config = traced(Config(), seen)
+    assert config.alive + config.peft.r and {"alive", "peft.r"} <= seen and not {"dead", "peft.alpha"} & seen
+
+
+# -- what a training stage is told arrives in the library's arguments -----------------------------------------------
+ARRIVES = {
+    "seed": ("seed", "data_seed"),
+    "max_length": ("max_length",),
+    "batch_size": ("per_device_train_batch_size",),
+    "runtime.micro_batch": ("per_device_train_batch_size", "gradient_accumulation_steps"),
+    "runtime.save_steps": ("save_steps",),
+    "runtime.logging_steps": ("logging_steps",),
+}
+TRAIN = {
+    "learning_rate": 0.25,
+    "num_train_epochs": 3,
+    "max_steps": 7,
+    "lr_scheduler_type": "linear",
+    "warmup_steps": 3,
+    "weight_decay": 0.5,
+    "max_grad_norm": 0.5,
+    "beta": 0.7,
+    "loss_type": ["ipo"],
+    "label_smoothing": 0.25,
+    "precompute_ref_log_probs": False,
+}
+
+
+def built(config, tmp_path):
+    import trl
+
+    from stages.training import arguments
+
+    library = trl.DPOConfig if config.kind == "dpo" else trl.SFTConfig
+    return arguments.build(library, config, rows=100, ckpt=tmp_path, device="cpu")
+
+
+def stage_file(kind):
+    raw = yaml.safe_load((CONF / "stage" / f"{kind}.yaml").read_text())
+    return kinds()[kind].config(kind=kind, batch_size=raw["batch_size"], train=raw["train"])
+
+
+@pytest.mark.parametrize("kind", ["sft", "domain", "dpo"])
+def test_training_options_arrive_in_the_trainers_arguments(kind, tmp_path):
+    config = stage_file(kind)
+    for name, attributes in ARRIVES.items():
+        before, after = built(config, tmp_path), built(changed(config, name, CHANGES[kind][name]), tmp_path)
+        for attribute in attributes:
+            assert getattr(before, attribute) != getattr(after, attribute), name
+
+
+@pytest.mark.parametrize("kind", ["sft", "domain", "dpo"])
+def test_every_train_key_of_conf_arrives_in_the_trainers_arguments(kind, tmp_path):
+    config = stage_file(kind)
+    for name in config.train:
+        after = built(changed(config, "train", {**config.train, name: TRAIN[name]}), tmp_path)
+        assert getattr(after, name) == TRAIN[name] != getattr(built(config, tmp_path), name), name
+
+
+@pytest.mark.parametrize("name", ["threads", "device"])
+def test_where_a_stage_runs_is_told_to_torch(name, bench, base, monkeypatch):
+    import torch
+
+    from stages.training import run
+
+    seen = []
+    monkeypatch.setattr(torch, "set_num_threads", lambda count: seen.append(count))
+    monkeypatch.setattr(run, "load_policy", lambda *args, device: seen.append(device) or SimpleNamespace())
+    monkeypatch.setattr(run.probes, "require", lambda *args: None)
+    monkeypatch.setattr(run.probes, "template_equals_upstream", lambda *args: None)
+    config = bench.config("sft", runtime=Runtime(**{"device": "cpu", name: RUNTIME[name]}))
+    run.open_policy(bench.context("sft", config, {"policy": base}, {}))
+    assert RUNTIME[name] in seen
+
+
+# -- options of builders and measurements ---------------------------------------------------------------------------
+def test_every_option_of_every_builder_is_read_by_its_module():
+    from stages.data import builders
+
+    for module in builders.MODULES:
+        importlib.import_module(module)
+    for made in builders._builders.values():
+        text = inspect.getsource(inspect.getmodule(made.build))
+        for field in fields(made.options):
+            assert re.search(rf"options\.{field.name}\b", text), f"{made.name}.{field.name}"
+
+
+def test_every_parameter_of_every_measurement_is_read_by_its_module():
+    from stages.evaluation import MEASUREMENTS
+
+    for name, measurement in MEASUREMENTS.items():
+        text = inspect.getsource(inspect.getmodule(type(measurement)))
+        for field in fields(measurement.params):
+            assert re.search(rf"params\.{field.name}\b", text), f"{name}.{field.name}"
+
+
+# -- the rest of an experiment --------------------------------------------------------------------------------------
+@pytest.fixture
+def experiment(tmp_path, monkeypatch):
+    """experiment(overrides...) -> the experiment smoke."""
+    from pipeline.config import load
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("JOURNEYMAN_STORE", str(tmp_path / "store"))
+    return lambda *words: load(["experiment=smoke", *words]).experiment
+
+
+def ids(made):
+    from pipeline.graph import make_nodes
+
+    return {name: node.id for name, node in make_nodes(made).items()}
+
+
+def test_inputs_and_data_decide_the_id(experiment):
+    before = ids(experiment())
+    for words in (["stages.dpo.inputs.policy=sft"], ["stages.dpo.data.train=smoke_refusals"]):
+        assert ids(experiment(*words))["dpo"] != before["dpo"]
+
+
+def test_every_part_of_an_experiment_has_a_test_here():
+    parts = {"model", "data", "stages", "eval", "gates", "tracker", "store", "identity"}
+    assert {field.name for field in fields(Experiment)} == parts | {"name", "description", "budget"}
+    assert set(options(ModelConfig)) == MODEL.keys()
+    assert set(options(Suite)) == {"measure", "data", "limit", "params"}
+    assert set(options(Evaluation)) == {"suites", "models", *(f"runtime.{name}" for name in RUNTIME)}
+    assert set(options(Tracker)) == {"kind", "mode", "project"}
+    assert {field.name for field in fields(Gate)} == GATES.keys()
+
+
+def test_models_of_an_evaluation_are_those_that_are_evaluated(experiment):
+    words = ("gates=null", "eval.models=[dpo]")
+    assert [name for name in ids(experiment(*words)) if name.startswith("eval_")] == ["eval_dpo"]
+
+
+@pytest.mark.parametrize(
+    "word",
+    ["eval.suites.text.limit=3", "eval.suites.text.params.max_length=9", "eval.suites.text.data=smoke_chat",
+     "eval.suites.preference.measure=generate"],
+)  # fmt: skip
+def test_a_suite_decides_the_id_of_every_evaluation_and_of_nothing_else(experiment, word):
+    before, after = ids(experiment()), ids(experiment(word))
+    assert {name for name in before if before[name] != after[name]} == {n for n in before if n.startswith("eval_")}
+
+
+def test_strict_identity_takes_the_code_in(experiment):
+    before, after = ids(experiment()), ids(experiment("identity.code=strict"))
+    assert all(before[name] != after[name] for name in before)
+
+
+def test_budget_of_an_experiment_chooses_its_sizes(experiment):
+    assert experiment().stages["sft"].max_length == 256
+    assert experiment("budget=none").stages["sft"].max_length == 512
+
+
+def test_store_root_is_where_the_command_looks(experiment, tmp_path, capfd):
+    from pipeline.cli import main
+
+    assert main(["plan", "experiment=smoke", f"store.root={tmp_path}/elsewhere"]) == 0
+    assert f"smoke in {tmp_path}/elsewhere" in "".join(capfd.readouterr())
+
+
+def test_tracker_options_reach_the_tracker(bench, monkeypatch):
+    import wandb
+
+    from stages.training.tracking import tracked
+
+    monkeypatch.setenv("WANDB_API_KEY", "x")
+    calls = []
+    run = SimpleNamespace(id="1", finish=lambda: None)
+    monkeypatch.setattr(wandb, "init", lambda **settings: calls.append(settings) or run)
+    for settings in ({}, {"mode": "online"}, {"project": "mine"}, {"kind": "none"}):
+        ctx = bench.context("s", None, {}, {})
+        ctx.tracker, ctx.tracker_dir = Tracker(**settings), ctx.out / "wandb"
+        with tracked(ctx):
+            pass
+    assert [(call["mode"], call["project"]) for call in calls] == [
+        ("offline", "journeyman"), ("online", "journeyman"), ("offline", "mine"),
+    ]  # fmt: skip
+
+
+LOOSE = Gate(stage="dpo", suite="text", rule="not_worse", against="base", margin=0.5)
+BOUND = Gate(stage="dpo", suite="preference", rule="at_least", value=0.0)
+GATES = {
+    "stage": (LOOSE, "domain"),
+    "suite": (LOOSE, "preference"),
+    "rule": (LOOSE, "improves"),
+    "against": (LOOSE, "sft"),
+    "margin": (LOOSE, 0.0),
+    "value": (BOUND, 1.0),
+    "confidence": (LOOSE, 0.5),
+    "action": (LOOSE, "warn"),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", GATES)
+def test_every_field_of_a_gate_changes_its_verdict(smoke, name):
+    """Slow: needs the built smoke chain."""
+    from pipeline.gates import judge
+
+    stages = smoke.first.json["stages"]
+    results = {n.removeprefix("eval_"): smoke.store / s["path"] for n, s in stages.items() if n.startswith("eval_")}
+    gate, value = GATES[name]
+    before, after = (
+        asdict(judge({"g": made}, results, {"dpo": "domain", "domain": "sft", "sft": "base"})[0])
+        for made in (gate, dataclasses.replace(gate, **{name: value}))
+    )
+    assert {key: item for key, item in before.items() if key != name} != {
+        key: item for key, item in after.items() if key != name
+    } or name == "action"
+    assert before != after
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("key", ["experiment", "description"])
+def test_name_and_description_are_on_the_report(smoke, tmp_path, key):
+    """Slow: needs the built smoke chain."""
+    from pipeline.report import write_report
+
+    shutil.copytree(smoke.store / "runs" / "smoke" / smoke.first.json["run_id"], tmp_path / "run")
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    (record if key == "experiment" else record["resolved_config"])[key] = "a-word-of-its-own"
+    (tmp_path / "run" / "run.json").write_text(json.dumps(record))
+    assert "a-word-of-its-own" in write_report(tmp_path / "run", smoke.store).read_text()
