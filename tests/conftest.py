@@ -39,7 +39,8 @@ eval:
 
 @pytest.fixture
 def toys(monkeypatch):
-    """Only the kinds of toy_stages are known."""
+    """Only the kinds of toy_stages are known; importing them leaves the real ones alone."""
+    monkeypatch.setattr(registry, "_kinds", {})
     import toy_stages
 
     kinds = {
