@@ -9,6 +9,8 @@ import time
 
 import pytest
 
+from pipeline.store import checkpoint_step
+
 TRAINING = ("sft", "domain", "dpo")
 pytestmark = pytest.mark.slow  # whole chains in processes of their own, about half a minute each
 
