@@ -93,6 +93,8 @@ def _compose(words: Sequence[str], folders: Sequence[Path]) -> tuple[DictConfig,
             cfg = hydra_compose("config", overrides=[*words, *hydra_path(folders)], return_hydra_config=True)
     except COMPOSED as error:
         raise ConfigError(sentence(error, words, folders)) from error
+    except ValueError as error:  # Hydra's own, for a group set to null
+        raise ConfigError(f"{error}; `~GROUP` takes a group out") from error
     choices = OmegaConf.to_container(cfg.hydra.runtime.choices)
     with open_dict(cfg):
         del cfg["hydra"]

@@ -50,7 +50,7 @@ def published(store):
 # -- the command line and the config ------------------------------------------------------------------------------
 WRONG = {
     "experiment=smokee": "unknown experiment 'smokee' (did you mean 'smoke'?)",
-    "experiment=null": "no experiment is chosen",
+    "experiment=null": "`~GROUP` takes a group out",
     "stages.sft.batchsize=4": "stages.sft.batchsize: unknown key (did you mean 'batch_size'?)",
     "stages.sft.batch_size=four": "stages.sft.batch_size",
     "stages.stf.seed=1": "stf",
