@@ -309,7 +309,7 @@ def _plan_of(options: argparse.Namespace, overrides: Sequence[str]) -> "tuple[Lo
 
     loaded = load(overrides, options.config_dir)
     store = Store(Path(loaded.experiment.store.root or "store"))
-    use_cache(store.root / "cache" / "files.json")
+    use_cache(store.cache / "files.json")
     force = [name for item in options.force for name in item.split(",")]
     return loaded, store, make_plan(loaded.experiment, store, start=options.start, until=options.until, force=force)
 

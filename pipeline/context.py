@@ -26,7 +26,11 @@ class Artifact:
 
 @dataclass
 class Context:
-    """Everything `Stage.run` may use. Files written under `out` are published; `ckpt` survives a crash."""
+    """Everything `Stage.run` may use. Files written under `out` are published; `ckpt` survives a crash.
+
+    `cache` is shared by all stages of the store and only saves time: its files are written to another name and renamed,
+    checked when read, and a person may delete them.
+    """
 
     run_id: str
     experiment: str
@@ -38,6 +42,7 @@ class Context:
     lineage: dict[str, Artifact]  # artifact id -> artifact, for everything upstream
     out: Path
     ckpt: Path
+    cache: Path
     tracker: Tracker = field(default_factory=Tracker)
     tracker_dir: Path = Path("wandb")
     sections: dict[str, Any] = field(default_factory=dict)

@@ -261,6 +261,7 @@ def _spec(run: Run, node: Node) -> dict[str, Any]:
         "lineage": [_artifact(nodes[name]) for name in nodes if name in above(node.name, nodes) - {node.name}],
         "out": str(work / "out"),
         "ckpt": str(work / "ckpt"),
+        "cache": str(run.store.cache),
         "cwd": str(Path.cwd()),
         "tracker": asdict(run.plan.experiment.tracker),
         "tracker_dir": str(run.folder),

@@ -113,6 +113,11 @@ class Store:
     def lock_file(self, id: str) -> Path:
         return self.root / "locks" / f"{id}.lock"
 
+    @property
+    def cache(self) -> Path:
+        """What only saves time: a person may delete it."""
+        return self.root / "cache"
+
     def runs(self, experiment: str) -> Path:
         return self.root / "runs" / experiment
 
@@ -176,7 +181,7 @@ class Store:
             return {}
 
     def _marks_file(self, stored: Stored) -> Path:
-        return self.root / "cache" / "verified" / f"{stored.id}-{stored.attempt}.json"
+        return self.cache / "verified" / f"{stored.id}-{stored.attempt}.json"
 
     def _remember(self, stored: Stored, marks: dict[str, list[int]], seen: dict[str, list[int]]) -> None:
         if marks == seen:
@@ -191,7 +196,7 @@ class Store:
         try:
             for name in ("artifacts", "work", "locks", "runs", "pins", "cache"):
                 (self.root / name).mkdir(parents=True, exist_ok=True)
-            probe = self.root / "cache" / f".probe-{os.getpid()}"
+            probe = self.cache / f".probe-{os.getpid()}"
             probe.write_text("writable")
             probe.unlink()
         except OSError as error:

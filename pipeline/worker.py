@@ -78,6 +78,7 @@ def run_stage(spec: Mapping[str, Any]) -> tuple[dict[str, float], dict[str, Any]
         lineage={item["id"]: _artifact(item) for item in spec["lineage"]},
         out=Path(spec["out"]),
         ckpt=Path(spec["ckpt"]),
+        cache=Path(spec["cache"]),
         tracker=Tracker(**spec["tracker"]),
         tracker_dir=Path(spec["tracker_dir"]),
     )

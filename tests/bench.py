@@ -46,7 +46,8 @@ class Bench:
         out = self.folder(name)
         return Context(
             run_id="run", experiment="test", stage=name, id=out.name, config=config, inputs=inputs, data=data,
-            lineage=dict(self.made), out=out, ckpt=ckpt or self.folder(f"ckpt-{name}"), tracker=Tracker(kind="none"),
+            lineage=dict(self.made), out=out, ckpt=ckpt or self.folder(f"ckpt-{name}"),
+            cache=self.root / "cache", tracker=Tracker(kind="none"),
         )  # fmt: skip
 
     def run(self, ctx: Context) -> SimpleNamespace:

@@ -23,7 +23,8 @@ def spec(project):
     return {
         "run_id": "r", "experiment": "chain", "stage": "first", "id": "a" * 16, "kind": "toy", "module": "toy_stages",
         "config": asdict(config), "inputs": {"policy": base}, "data": {}, "lineage": [base], "out": str(folders["out"]),
-        "ckpt": str(folders["ckpt"]), "cwd": str(project.path), "tracker": asdict(Tracker()), "tracker_dir": "wandb",
+        "ckpt": str(folders["ckpt"]), "cache": str(project.path / "cache"), "cwd": str(project.path),
+        "tracker": asdict(Tracker()), "tracker_dir": "wandb",
     }  # fmt: skip
 
 

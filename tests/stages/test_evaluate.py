@@ -69,7 +69,7 @@ def evaluate(base, tmp_path):
             kind="evaluate", suites=suites, runtime=Runtime(device="cpu", threads=1, micro_batch=micro_batch)
         )
         out, ckpt = tmp_path / name, tmp_path / "ckpt"
-        ctx = Context("r", "e", "eval_base", "i", config, {"model": base}, sets, {base.id: base}, out, ckpt)
+        ctx = Context("r", "e", "eval_base", "i", config, {"model": base}, sets, {base.id: base}, out, ckpt, tmp_path)
         return Evaluate().run(ctx), out / "results", ctx
 
     return run
@@ -169,7 +169,7 @@ def test_a_data_set_without_a_heldout_part_is_named(evaluate, tmp_path):
     (tmp_path / "texts").mkdir()
     data = Artifact("texts", "prepare", "texts", tmp_path / "texts", "d")
     config = EvaluateConfig(suites={"s": Suite("perplexity", "texts")})
-    ctx = Context("r", "e", "eval_base", "i", config, {}, {"texts": data}, {}, tmp_path / "out", tmp_path)
+    ctx = Context("r", "e", "eval_base", "i", config, {}, {"texts": data}, {}, tmp_path / "out", tmp_path, tmp_path)
     with pytest.raises(DataError, match="data set 'texts' has no held-out part"):
         Evaluate().run(ctx)
 

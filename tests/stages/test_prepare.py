@@ -22,7 +22,7 @@ def prepare(tmp_path, **fields):
     out = tmp_path / "out"
     out.mkdir(exist_ok=True)
     config = PrepareConfig(**fields)
-    ctx = Context("run", "test", "mine", "id", config, {}, {}, {}, out, tmp_path / "ckpt")
+    ctx = Context("run", "test", "mine", "id", config, {}, {}, {}, out, tmp_path / "ckpt", tmp_path / "cache")
     Prepare().validate(config)
     Prepare().run(ctx)
 
