@@ -24,6 +24,7 @@ def lora(config: PeftConfig) -> "peft.PeftConfig":
 
 
 METHODS: dict[str, Callable[[PeftConfig], "peft.PeftConfig"]] = {"lora": lora}
+QUANTIZED = ("qlora",)  # methods whose base is loaded with 4-bit weights
 
 
 def peft_config(config: PeftConfig) -> "peft.PeftConfig":

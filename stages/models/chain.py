@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.context import Artifact
 from pipeline.errors import StoreError
+from stages.models.adapters import QUANTIZED
 from stages.models.chat import special_tokens, template_digest, tokenizer_digest
+from stages.models.quantization import keep_dense, load_quantized
 
 if TYPE_CHECKING:
     import torch
@@ -51,6 +53,10 @@ class Chain:
     def read(cls, artifact: Artifact) -> "Chain":
         raw = json.loads((artifact.path / "model" / "model.json").read_text())
         return cls(**{**raw, "adapters": [AdapterRef(**adapter) for adapter in raw["adapters"]]})
+
+    @property
+    def newest_method(self) -> str | None:
+        return self.adapters[-1].method if self.adapters else None
 
     def write(self, folder: Path) -> None:
         (folder / "model.json").write_text(json.dumps(asdict(self), indent=2, sort_keys=True) + "\n")
@@ -94,19 +100,33 @@ def load_tokenizer(folder: Path) -> "PreTrainedTokenizerBase":
     return AutoTokenizer.from_pretrained(folder, local_files_only=True)
 
 
-def load_policy(artifact: Artifact, lineage: dict[str, Artifact], *, device: str) -> Policy:
+def load_policy(
+    artifact: Artifact,
+    lineage: dict[str, Artifact],
+    *,
+    device: str,
+    method: str | None = None,
+    cache: Path | None = None,
+    dequant_cache_gib: float = 0.0,
+) -> Policy:
     """The model artifact ready to run: base once, every adapter of its chain active, eval mode, no gradients.
 
+    `method` is that of the adapter to be trained on top; without one the chain's newest adapter counts. It decides
+    whether the base has 4-bit weights: those are stored below `cache`, and `dequant_cache_gib` of them kept dense.
     Raises StoreError when a link is missing or its weights are not those that the chain was trained on.
     """
     chain = Chain.read(artifact)
     known = {**lineage, artifact.id: artifact}
     device = resolve_device(device)
-    folder = _link(known, chain.base["artifact"]).path / "model"
-    model, tokenizer = base_model(folder, device), load_tokenizer(folder)
+    base = _link(known, chain.base["artifact"])
+    folder = base.path / "model"
+    quantized = (method or chain.newest_method) in QUANTIZED
+    model = load_quantized(base, device, cache) if quantized else base_model(folder, device)
+    tokenizer = load_tokenizer(folder)
     if tokenizer_digest(tokenizer) != chain.tokenizer_digest or template_digest(tokenizer) != chain.template_digest:
         raise StoreError(f"{artifact.stage}: the tokenizer or chat template of {folder} is not the recorded one")
     attach(model, [adapter_weights(_link(known, ref.artifact), ref, chain.base["artifact"]) for ref in chain.adapters])
+    keep_dense(model, dequant_cache_gib)
     return Policy(model, tokenizer, chain, device)
 
 
