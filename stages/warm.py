@@ -5,6 +5,7 @@ It also quiets them: their progress bars and notices about each other would bury
 
 import ctypes
 import importlib
+import logging
 import os
 import warnings
 from contextlib import suppress
@@ -25,6 +26,8 @@ os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("TQDM_DISABLE", "1")
 warnings.filterwarnings("ignore", category=FutureWarning)
+# It misses a kernel from a hub, for a path that is not taken here (`stages/models/linear4bit.py`).
+logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
 
 
 def keep_freed_memory() -> None:
@@ -44,7 +47,7 @@ for library, names in LIBRARIES.items():
                 getattr(module, name)
 
 with suppress(ImportError, AttributeError):
-    from transformers.utils import logging
+    from transformers.utils import logging as transformers_logging
 
-    logging.disable_progress_bar()
-    logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    transformers_logging.set_verbosity_error()
