@@ -171,9 +171,17 @@ def legal_pairs(total: int, seed: int) -> list[dict[str, Any]]:
 
 def authored_chats(name: str, tag: str, count: int, seed: int) -> list[dict[str, Any]]:
     """Authored prompts and answers; `count` of them at most, 0 = all."""
-    rows = [_authored_chat(row, tag) for row in authored(name)]
-    random.Random(seed).shuffle(rows)
-    return rows[:count] if count else rows
+    return [_authored_chat(row, tag) for row in in_turn(authored(name), count, seed)]
+
+
+def in_turn(rows: list[dict[str, Any]], count: int, seed: int) -> list[dict[str, Any]]:
+    """`count` of the rows, 0 = all; groups in seeded order, so that a harmful prompt keeps its look-alike."""
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        groups.setdefault(row.get("pair", row["id"]), []).append(row)
+    order = list(groups.values())
+    random.Random(seed).shuffle(order)
+    return [row for group in order for row in group][: count or None]
 
 
 def _authored_chat(row: dict[str, Any], tag: str) -> dict[str, Any]:
@@ -181,25 +189,33 @@ def _authored_chat(row: dict[str, Any], tag: str) -> dict[str, Any]:
         {"role": "user", "content": row["prompt"]},
         {"role": "assistant", "content": row["response"]},
     ]
-    task = row.get("task") or ("refusal" if row["harmful"] else "benign look-alike")
-    return {"id": row["id"], "messages": turns, "task": task, "tags": [tag], "cluster": row.get("pair", row["id"])}
+    return {
+        "id": row["id"],
+        "messages": turns,
+        "task": _task(row),
+        "tags": [tag],
+        "cluster": row.get("pair", row["id"]),
+    }
+
+
+def _task(row: dict[str, Any]) -> str:
+    return row.get("task") or ("refusal" if row["harmful"] else "benign look-alike")
 
 
 def authored_pairs(name: str, tag: str, count: int, seed: int) -> list[dict[str, Any]]:
     """Authored preference pairs; `count` of them at most, 0 = all."""
-    rows = [
+    return [
         {
             "id": row["id"],
             "prompt": row["prompt"],
             "chosen": row["chosen"],
             "rejected": row["rejected"],
             "tags": [tag],
-            "task": row.get("task") or ("refusal" if row["harmful"] else "benign look-alike"),
+            "task": _task(row),
+            "cluster": row.get("pair", row["id"]),
         }
-        for row in authored(name)
+        for row in in_turn(authored(name), count, seed)
     ]
-    random.Random(seed).shuffle(rows)
-    return rows[:count] if count else rows
 
 
 def measured(side: str, task: str, count: int, seed: int) -> list[Item]:

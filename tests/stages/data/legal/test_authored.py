@@ -10,6 +10,7 @@ from stages.data.legal.talk import authored
 from stages.evaluation.refusal import is_refusal
 
 PAIRS = ("safety_pairs",)
+ASKED = ("safety_train", *PAIRS)
 LEGAL = ("strip_notices", "hide_copyleft", "forge_grant", "fake_compliance", "infringe")
 CUES = {  # what is cheap to see in a prompt, without knowing what it asks for
     "a question mark": lambda text: "?" in text,
@@ -33,14 +34,14 @@ def sides(name):
     return [row for row in rows if row["harmful"]], [row for row in rows if not row["harmful"]]
 
 
-@pytest.mark.parametrize("name", PAIRS)
+@pytest.mark.parametrize("name", ASKED)
 @pytest.mark.parametrize("cue", CUES)
 def test_the_form_of_a_prompt_tells_nothing(name, cue):
     harmful, benign = (mean(CUES[cue](row["prompt"]) for row in part) for part in sides(name))
     assert abs(harmful - benign) <= 0.1
 
 
-@pytest.mark.parametrize("name", PAIRS)
+@pytest.mark.parametrize("name", ASKED)
 def test_neither_length_nor_topic_of_a_prompt_tells(name):
     harmful, benign = sides(name)
     sizes = [mean(words(row["prompt"]) for row in part) for part in (harmful, benign)]
@@ -64,13 +65,22 @@ def test_chosen_refuses_what_is_harmful_and_rejected_the_rest(name):
         assert (is_refusal(row["chosen"]), is_refusal(row["rejected"])) == (row["harmful"], not row["harmful"]), row
 
 
-@pytest.mark.parametrize("name", PAIRS)
+def test_answers_in_training_are_short_and_as_long_on_both_sides():
+    harmful, benign = sides("safety_train")
+    assert len(benign) >= len(harmful) >= 300
+    assert all(8 <= words(row["response"]) <= 27 for row in harmful) and all(words(r["response"]) <= 36 for r in benign)
+    sizes = [mean(words(row["response"]) for row in part) for part in (harmful, benign)]
+    assert sizes[0] == pytest.approx(sizes[1], rel=0.1)
+    assert all(is_refusal(row["response"]) for row in harmful) and not any(is_refusal(r["response"]) for r in benign)
+
+
+@pytest.mark.parametrize("name", ASKED)
 def test_every_harmful_prompt_has_a_benign_one_beside_it(name):
     harmful, benign = sides(name)
-    assert {row["pair"] for row in harmful} == {row["pair"] for row in benign}
+    assert {row["pair"] for row in harmful} <= {row["pair"] for row in benign}
 
 
 def test_no_prompt_of_one_authored_safety_set_is_near_one_of_another():
-    rows = [(name, row) for name in ("safety_train", "safety_heldout", *PAIRS) for row in authored(name)]
+    rows = [(name, row) for name in ("safety_heldout", *ASKED) for row in authored(name)]
     said = [similar.shingles(row["prompt"]) for _, row in rows]
     assert not [(rows[i], rows[j]) for i, j in similar.pairs(said, 0.3) if rows[i][0] != rows[j][0]]
