@@ -11,7 +11,7 @@ from stages.data import artifact
 from stages.models.adapters import peft_config
 from stages.models.chain import Policy
 from stages.models.chat import Example, answer_ids, prompt_ids
-from stages.training import arguments, head, probes, run
+from stages.training import arguments, probes, reference, run
 from stages.training.config import TrainConfig, check_data
 
 if TYPE_CHECKING:
@@ -116,8 +116,9 @@ def _trainer(ctx: Context, policy: Policy, pairs: list[Pair]) -> "DPOTrainer":
             return dataset
 
         def _precompute_ref_logps(self, dataset: Any, name: str, batch_size: int) -> Any:
-            head.install(policy.model, policy.device)
-            return _with_reference(self, dataset, batch_size)
+            file = reference.cache_file(ctx.cache, policy, run.take_step(ctx, policy), self.ld_alpha)
+            # One pair at a time on a CPU: the numbers then do not depend on which other pairs were known already.
+            return reference.with_reference(self, dataset, 1 if policy.device == "cpu" else batch_size, file)
 
     columns = {"prompt_ids": "prompt", "chosen_ids": "chosen", "rejected_ids": "rejected"}
     dataset = Dataset.from_dict({name: [getattr(pair, field) for pair in pairs] for name, field in columns.items()})
@@ -125,25 +126,12 @@ def _trainer(ctx: Context, policy: Policy, pairs: list[Pair]) -> "DPOTrainer":
     ctx.log(
         f"{len(pairs)} pairs, {sum(p.tokens for p in pairs)} tokens, {args.per_device_train_batch_size} pairs at a time"
     )
-    return Trainer(
+    trainer = Trainer(
         model=policy.model, args=args, train_dataset=dataset, processing_class=policy.tokenizer,
         peft_config=run.new_adapter(ctx),
     )  # fmt: skip
-
-
-def _with_reference(trainer: "DPOTrainer", dataset: Any, batch_size: int) -> Any:
-    """The data set with the input policy's summed log-probability of either answer, computed once."""
-    chosen: list[float] = []
-    rejected: list[float] = []
-    trainer.model.eval()
-    for start in range(0, len(dataset), batch_size):
-        batch = trainer.data_collator([dataset[i] for i in range(start, min(start + batch_size, len(dataset)))])
-        batch = {key: value.to(trainer.args.device) for key, value in batch.items()}
-        first, second = trainer.compute_ref_log_probs(trainer.model, batch)
-        chosen += first.tolist()
-        rejected += second.tolist()
-    trainer.model.train()
-    return dataset.add_column("ref_chosen_logps", chosen).add_column("ref_rejected_logps", rejected)
+    run.take_step(ctx, policy)
+    return trainer
 
 
 def _probe(ctx: Context, policy: Policy, trainer: "DPOTrainer", before: Any) -> None:

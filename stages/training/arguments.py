@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import ConfigError
+from stages.kernels.step import STEPS
 from stages.training.config import TrainConfig
 
 if TYPE_CHECKING:
@@ -122,6 +123,8 @@ def check_sizes(config: TrainConfig) -> None:
             raise ConfigError(f"{name}={value}: at least {least}")
     if runtime.device not in DEVICES:
         raise ConfigError(f"runtime.device={runtime.device}: use one of {', '.join(DEVICES)}")
+    if config.step not in STEPS:
+        raise ConfigError(f"step={config.step}: use one of {', '.join(STEPS)}")
     if runtime.micro_batch and config.batch_size % runtime.micro_batch:
         raise ConfigError(
             f"batch_size={config.batch_size} is not a multiple of runtime.micro_batch={runtime.micro_batch}"

@@ -15,6 +15,7 @@ class TrainConfig(StageConfig):
     peft: PeftConfig = field(default_factory=PeftConfig)
     max_length: int = 512  # tokens of one sequence; longer ones are cut and counted
     batch_size: int = 8  # sequences (packed ones, where the stage packs) in one optimizer step, over all devices
+    step: str = "fast"  # fast | trl: Journeyman's own training step, or TRL's; the mathematics is the same
     train: Dict[str, Any] = field(default_factory=dict)
 
 

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.context import Context
 from pipeline.errors import StageFailed
+from stages.kernels import step
 from stages.models.adapters import peft_config
 from stages.models.chain import Policy, extend, load_policy, resolve_device
 from stages.models.chat import Example
-from stages.training import head, probes
+from stages.training import probes
 from stages.training.tracking import tracked
 
 if TYPE_CHECKING:
@@ -61,6 +62,15 @@ def new_adapter(ctx: Context) -> Any:
     return peft_config(ctx.config.peft)
 
 
+def take_step(ctx: Context, policy: Policy) -> str:
+    """Make the policy, whose trainer exists by now, take the configured training step; says which, and why if not."""
+    taken = step.install(policy.model, ctx.config.step)
+    if "training" not in ctx.sections:
+        ctx.log(f"training step: {taken}")
+        ctx.record("training", {"step": taken})
+    return taken
+
+
 def train(ctx: Context, policy: Policy, trainer: "Trainer", tokens: int) -> dict[str, float]:
     """Train to the end, from the newest checkpoint if there is one; save adapter, chain and history under `ctx.out`.
 
@@ -68,8 +78,7 @@ def train(ctx: Context, policy: Policy, trainer: "Trainer", tokens: int) -> dict
     """
     from transformers import PrinterCallback
 
-    loss_head = head.install(policy.model, policy.device)
-    ctx.log(f"loss head: {loss_head}")
+    take_step(ctx, policy)
     newest = newest_checkpoint(ctx.ckpt)
     start = int(newest.name.split("-")[1]) if newest else 0
     if newest:
@@ -83,8 +92,8 @@ def train(ctx: Context, policy: Policy, trainer: "Trainer", tokens: int) -> dict
     state = trainer.state
     _publish(ctx, policy, trainer)
     done = state.global_step - start
-    ctx.record("training", {"start_step": start, "end_step": state.global_step, "max_steps": state.max_steps,
-                            "loss_head": loss_head})  # fmt: skip
+    reached = {"start_step": start, "end_step": state.global_step, "max_steps": state.max_steps}
+    ctx.record("training", {**ctx.sections["training"], **reached})
     ctx.record("timing", {**ctx.sections["timing"], "train_seconds": seconds})
     losses = [entry["loss"] for entry in state.log_history if "loss" in entry]
     rate = tokens * float(trainer.args.num_train_epochs) * done / max(1, state.max_steps) / seconds

@@ -27,6 +27,7 @@ def fit(ctx: Context, policy: Policy, examples: Sequence[Example], *, pack: bool
         model=policy.model, args=args, train_dataset=dataset, processing_class=policy.tokenizer,
         peft_config=run.new_adapter(ctx),
     )  # fmt: skip
+    run.take_step(ctx, policy)
     _probe(ctx, policy, trainer, dataset, examples, before, pack)
     tokens = sum(len(example.ids) for example in examples)
     ctx.log(f"{len(examples)} rows, {tokens} tokens in {len(dataset)} sequences, {ctx.config.batch_size} a step")

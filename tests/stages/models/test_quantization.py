@@ -335,8 +335,10 @@ def is_quantized(policy):
     ("methods", "quantized"),
     [((), False), (("lora",), False), (("qlora",), True), (("lora", "qlora"), True), (("qlora", "lora"), False)],
 )
-def test_the_newest_adapter_decides_how_the_base_is_loaded(link, methods, quantized):
-    assert is_quantized(load_policy(*link(*methods), device="cpu")) is quantized
+def test_the_newest_adapter_decides_how_the_base_is_loaded(base, link, methods, quantized):
+    policy = load_policy(*link(*methods), device="cpu")
+    assert is_quantized(policy) is quantized
+    assert policy.quantized == (key(base, Settings()) if quantized else None)
 
 
 def test_the_adapter_to_be_trained_decides_for_its_stage(link):

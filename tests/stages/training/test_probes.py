@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from pipeline.errors import DataError, StageFailed
+from stages.kernels import step
 from stages.models.chain import base_model, load_policy
 from stages.models.chat import IGNORE, Example, chat_example, text_example
 from stages.training import probes
@@ -112,7 +113,7 @@ def test_trls_own_stack_has_the_bare_base_as_its_reference_and_the_probe_sees_it
 
 
 def test_probing_leaves_the_mode_of_the_model(policy):
-    model = adapted(policy.model, lora_dropout=0.5)
+    model = adapted(scoring(policy.model, "trl"), lora_dropout=0.5)
     for mode in (True, False):
         model.train(mode)
         probes.next_token_logits(model, policy.tokenizer)
@@ -145,26 +146,38 @@ def collator(policy, **settings):
     return DataCollatorForLanguageModeling(pad_token_id=policy.tokenizer.pad_token_id, padding_free=True, **settings)
 
 
-def test_packing_probe_passes_on_sdpa_with_reset_positions(policy):
-    probe = probes.packed_equals_unpacked(policy.model, documents(policy), collator(policy))
+def scoring(model, name):
+    """The model as a trainer leaves it: with TRL's head, and Journeyman's step above it if that is asked for."""
+    from trl.trainer.utils import add_fused_lm_head
+
+    add_fused_lm_head(model)
+    assert step.install(model, name).startswith(name)
+    return model
+
+
+@pytest.mark.parametrize("name", step.STEPS)
+def test_packing_probe_passes_with_reset_positions(policy, name):
+    probe = probes.packed_equals_unpacked(scoring(policy.model, name), documents(policy), collator(policy))
     assert probe.passed and "loss of 3 documents" in probe.detail
 
 
-def test_packing_probe_fires_when_positions_are_not_reset(policy):
+@pytest.mark.parametrize("name", step.STEPS)
+def test_packing_probe_fires_when_positions_are_not_reset(policy, name):
     def leaky(rows):
         """A collator that takes the packed row for one document."""
         return collator(policy)([{k: v for k, v in row.items() if k != "seq_lengths"} for row in rows])
 
-    assert not probes.packed_equals_unpacked(policy.model, documents(policy), leaky).passed
+    assert not probes.packed_equals_unpacked(scoring(policy.model, name), documents(policy), leaky).passed
 
 
-def test_packing_probe_fires_when_attention_ignores_the_positions(policy):
+@pytest.mark.parametrize("name", step.STEPS)
+def test_packing_probe_fires_when_attention_ignores_the_positions(policy, name):
     def one_mask(rows):
         """An explicit mask of ones makes attention plain causal over the whole row, whatever the positions say."""
         batch = collator(policy)(rows)
         return {**batch, "attention_mask": torch.ones_like(batch["input_ids"])}
 
-    assert not probes.packed_equals_unpacked(policy.model, documents(policy), one_mask).passed
+    assert not probes.packed_equals_unpacked(scoring(policy.model, name), documents(policy), one_mask).passed
 
 
 # -- what is done with them ---------------------------------------------------------------------------------------

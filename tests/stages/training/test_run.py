@@ -53,7 +53,7 @@ def test_what_is_published(stage, base):
     assert all({"learning_rate", "grad_norm", "loss"} <= entry.keys() for entry in history)
     assert made.metrics["steps"] == 6 and made.metrics["final_loss"] < made.metrics["first_loss"]
     assert made.sections["training"] == {
-        "start_step": 0, "end_step": 6, "max_steps": 6, "loss_head": "supervised rows only",
+        "start_step": 0, "end_step": 6, "max_steps": 6, "step": "fast (14 fused low-rank layers)",
     }  # fmt: skip
     assert made.sections["timing"].keys() == {"load_seconds", "train_seconds"}
 
@@ -96,22 +96,22 @@ def test_newest_complete_checkpoint_counts(tmp_path):
 def test_a_diverged_run_is_a_failure_and_publishes_no_model(bench, base, chat_data, monkeypatch):
     config = bench.config("sft", train={"max_steps": 2})
     ctx = bench.context("sft", config, {"policy": base}, {"train": chat_data})
-    real = run.head.install
+    real = run.step.install
 
-    def broken(model, device):
-        said = real(model, device)
+    def broken(model, name):
+        said = real(model, name)
         inner = model.forward
 
         def forward(*args, **kwargs):
             out = inner(*args, **kwargs)
-            if kwargs.get("fused_lm_head"):
+            if kwargs.get("fused_lm_head") and model.training:
                 out.log_probs = out.log_probs * float("nan")
             return out
 
         model.forward = forward
         return said
 
-    monkeypatch.setattr(run.head, "install", broken)
+    monkeypatch.setattr(run.step, "install", broken)
     with pytest.raises(StageFailed, match=r"NaN or infinite by step 1; lower train\.learning_rate"):
         bench.run(ctx)
     assert not (ctx.out / "model").exists()

@@ -1,0 +1,289 @@
+"""Time one training step of every contender on the same tokens; results go to benchmarks/step_<device>.json.
+
+    python scripts/bench_step.py                                    # all workloads on this machine
+    python scripts/bench_step.py --workload dpo --contender fast trl-best --steps 20
+
+Each contender is a process of its own that runs its trainer's real loop and waits at every step for its turn, so that
+steps of contenders interleave and a noisy neighbour meets all of them alike. A step is everything between two batches:
+forward, backward, clipping, optimizer. All contenders take the same rows in the same order, step by step. Tokens are
+those of the data, never padding; a pair counts its prompt once.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import platform
+import random
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+WORKLOADS = ("sft", "domain", "dpo")
+CONTENDERS = ("fast", "trl-default", "trl-best")
+WARM_UP = 3
+
+
+@dataclass(frozen=True)
+class Job:
+    """What one contender's process is to do."""
+
+    workload: str
+    contender: str
+    model: str  # a folder with safetensors
+    device: str
+    dtype: str  # of the base's weights; adapters are float32
+    steps: int
+    batch: int
+    seed: int = 0
+
+
+def rows_of(job: Job) -> list[dict[str, list[int]]]:
+    """Token ids drawn at random, the same for every contender: lengths as the workload's name says."""
+    draw = random.Random(job.seed)
+    vocabulary = 40_000
+
+    def ids(length: int) -> list[int]:
+        return [draw.randrange(100, vocabulary) for _ in range(length)]
+
+    rows = []
+    for _ in range(job.batch * (job.steps + WARM_UP)):
+        if job.workload == "dpo":
+            lengths = [draw.randint(230, 270), draw.randint(50, 90), draw.randint(50, 90)]
+            rows.append(dict(zip(("prompt_ids", "chosen_ids", "rejected_ids"), map(ids, lengths), strict=True)))
+        else:
+            length = min(512, max(16, round(draw.lognormvariate(5.2, 0.6))))
+            tokens = ids(length)
+            first = length - max(1, length // 4) if job.workload == "sft" else 1
+            rows.append({"input_ids": tokens, "labels": [-100] * first + tokens[first:]})
+    return rows
+
+
+def tokens_of(row: dict[str, list[int]]) -> int:
+    return sum(len(ids) for name, ids in row.items() if name != "labels")
+
+
+# In the contender's process.
+
+
+def work(job: Job) -> None:
+    """Run the contender's trainer; at each step wait for a line on stdin, answer with a line of JSON on stdout."""
+    out, sys.stdout = sys.stdout, sys.stderr
+    trainer, tokens = build(job)
+    trainer.add_callback(turns(out, tokens, job.device))
+    trainer.train()
+    print(json.dumps({"peak_bytes": peak_bytes(job.device)}), file=out, flush=True)
+
+
+def peak_bytes(device: str) -> int:
+    if device == "cuda":
+        import torch
+
+        return torch.cuda.max_memory_allocated()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def turns(out: Any, tokens: list[int], device: str) -> Any:
+    import torch
+    from transformers import TrainerCallback
+
+    class Turns(TrainerCallback):
+        def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            print(json.dumps({"ready": state.global_step}), file=out, flush=True)
+            sys.stdin.readline()
+            self.began = time.perf_counter()
+
+        def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            if device == "cuda":
+                torch.cuda.synchronize()
+            seconds = time.perf_counter() - self.began
+            print(json.dumps({"seconds": seconds, "tokens": tokens[state.global_step - 1]}), file=out, flush=True)
+
+    return Turns()
+
+
+def build(job: Job) -> tuple[Any, list[int]]:
+    """The contender's trainer, and the tokens of each of its steps."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    model = AutoModelForCausalLM.from_pretrained(job.model, dtype=getattr(torch, job.dtype)).requires_grad_(False)
+    model.to(job.device)
+    tokenizer = AutoTokenizer.from_pretrained(job.model)
+    rows = rows_of(job)
+    trainer = (build_dpo if job.workload == "dpo" else build_sft)(job, model, tokenizer, rows)
+    if job.contender == "fast":
+        from stages.kernels import step
+
+        said = step.install(model, "fast")
+        if not said.startswith("fast"):
+            sys.exit(f"bench: the fast step falls back: {said}")
+    totals = [tokens_of(row) for row in rows]
+    return trainer, [sum(totals[at : at + job.batch]) for at in range(0, len(totals), job.batch)]
+
+
+SHARED = {
+    "report_to": [], "logging_steps": 10_000, "save_strategy": "no", "disable_tqdm": True, "learning_rate": 1e-4,
+    "train_sampling_strategy": "sequential", "num_train_epochs": 1, "gradient_accumulation_steps": 1,
+}  # fmt: skip
+# The best that TRL's own flags give for these workloads: nothing recomputed, nothing computed twice, no autocast casts.
+BEST = {"activation_checkpointing": False, "bf16": False}
+
+
+def build_sft(job: Job, model: Any, tokenizer: Any, rows: list[dict]) -> Any:
+    from datasets import Dataset
+    from trl import SFTConfig, SFTTrainer
+
+    flags = {} if job.contender == "trl-default" else {**BEST, "padding_free": True}
+    args = SFTConfig(
+        **SHARED | flags, output_dir=tempfile.mkdtemp(), max_length=None, use_cpu=job.device == "cpu", seed=job.seed,
+        per_device_train_batch_size=job.batch, dataset_kwargs={"skip_prepare_dataset": True},
+        max_steps=job.steps + WARM_UP,
+    )  # fmt: skip
+    data = Dataset.from_list(rows)
+    return SFTTrainer(model, args, train_dataset=data, processing_class=tokenizer, peft_config=lora())
+
+
+def build_dpo(job: Job, model: Any, tokenizer: Any, rows: list[dict]) -> Any:
+    from datasets import Dataset
+    from trl import DPOConfig, DPOTrainer
+
+    class Trainer(DPOTrainer):
+        def _prepare_dataset(self, dataset: Any, *args: Any) -> Any:
+            return dataset
+
+        def _precompute_ref_logps(self, dataset: Any, *args: Any) -> Any:
+            """Costs no step: numbers near log-probabilities do as well as the reference's own."""
+            size = [-50.0] * len(dataset)
+            return dataset.add_column("ref_chosen_logps", size).add_column("ref_rejected_logps", size)
+
+    flags = {} if job.contender == "trl-default" else {**BEST, "precompute_ref_log_probs": True}
+    args = DPOConfig(
+        **SHARED | flags, output_dir=tempfile.mkdtemp(), max_length=512, use_cpu=job.device == "cpu", seed=job.seed,
+        per_device_train_batch_size=job.batch, max_steps=job.steps + WARM_UP,
+    )  # fmt: skip
+    data = Dataset.from_list(rows)
+    return Trainer(model, args=args, train_dataset=data, processing_class=tokenizer, peft_config=lora())
+
+
+def lora() -> Any:
+    from peft import LoraConfig
+
+    return LoraConfig(r=16, lora_alpha=32, target_modules="all-linear", task_type="CAUSAL_LM")
+
+
+# In the process that keeps the turns.
+
+
+@dataclass
+class Contender:
+    """A running contender and its steps so far."""
+
+    job: Job
+    process: subprocess.Popen[str]
+    seconds: list[float]
+    tokens: list[int]
+    peak: int = 0
+
+    def answer(self) -> dict[str, Any]:
+        line = self.process.stdout.readline() if self.process.stdout else ""
+        if not line:
+            sys.exit(f"bench: {self.job.workload} {self.job.contender} died with {self.process.wait()}")
+        return json.loads(line)
+
+    def step(self) -> bool:
+        """One turn; False when the contender has come to its end."""
+        said = self.answer()
+        if "peak_bytes" in said:
+            self.peak = said["peak_bytes"]
+            return False
+        assert self.process.stdin is not None
+        self.process.stdin.write("go\n")
+        self.process.stdin.flush()
+        done = self.answer()
+        self.seconds.append(done["seconds"])
+        self.tokens.append(done["tokens"])
+        return True
+
+
+def start(job: Job) -> Contender:
+    command = [sys.executable, __file__, "--work", json.dumps(asdict(job))]
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(ROOT), "TOKENIZERS_PARALLELISM": "false"}
+    with open(f"/tmp/bench-{job.workload}-{job.contender}-{job.dtype}.log", "w") as log:
+        process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True, env=environment
+        )
+    return Contender(job, process, [], [])
+
+
+def measure(jobs: list[Job]) -> list[dict[str, Any]]:
+    """The contenders of one workload, step by step in turn; one row for each."""
+    contenders = [start(job) for job in jobs]
+    going = list(contenders)
+    while going:
+        going = [contender for contender in going if contender.step()]
+    return [row_of(contender) for contender in contenders]
+
+
+def row_of(contender: Contender) -> dict[str, Any]:
+    job, seconds, tokens = contender.job, contender.seconds[WARM_UP:], contender.tokens[WARM_UP:]
+    quartiles = statistics.quantiles(seconds, n=4)
+    pairs = {"pairs_per_s": job.batch * len(seconds) / sum(seconds)} if job.workload == "dpo" else {}
+    return {
+        "workload": job.workload, "device": job.device, "model": Path(job.model).name, "contender": job.contender,
+        "dtype": job.dtype, "batch": job.batch, "tokens_per_s": sum(tokens) / sum(seconds), **pairs,
+        "tokens_per_step": sum(tokens) / len(tokens), "step_s_median": statistics.median(seconds),
+        "step_s_spread": quartiles[2] - quartiles[0], "peak_bytes": contender.peak, "steps": len(seconds),
+    }  # fmt: skip
+
+
+def hardware() -> dict[str, Any]:
+    import torch
+
+    with contextlib.suppress(OSError):
+        names = [line.split(":", 1)[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines()
+                 if line.startswith("model name")]  # fmt: skip
+        gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+        return {"cpu": names[0], "cores": os.cpu_count(), "gpus": gpus}
+    return {"cpu": platform.processor(), "cores": os.cpu_count(), "gpus": []}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--work", help=argparse.SUPPRESS)
+    parser.add_argument("--workload", nargs="+", choices=WORKLOADS, default=WORKLOADS)
+    parser.add_argument("--contender", nargs="+", choices=CONTENDERS, default=CONTENDERS)
+    parser.add_argument("--dtype", nargs="+", choices=("float32", "bfloat16"), default=("bfloat16", "float32"))
+    parser.add_argument("--model", default="smollm2", help="a folder with safetensors; smollm2: the packaged one")
+    parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--batch", type=int, default=0, help="sequences, packs or pairs in a step")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--out", type=Path)
+    given = parser.parse_args()
+    if given.work:
+        return work(Job(**json.loads(given.work)))
+    out = given.out or ROOT / "benchmarks" / f"step_{given.device}.json"
+    rows = []
+    for workload in given.workload:
+        for dtype in given.dtype:
+            batch = given.batch or {"sft": 4, "domain": 4, "dpo": 2}[workload]
+            jobs = [
+                Job(workload, name, given.model, given.device, dtype, given.steps, batch) for name in given.contender
+            ]
+            rows += measure(jobs)
+            print("\n".join(json.dumps(row) for row in rows[-len(jobs) :]), flush=True)
+    packages = {name: version(name) for name in ("torch", "transformers", "trl", "peft", "accelerate")}
+    result = {"date": time.strftime("%Y-%m-%d"), "hardware": hardware(), "packages": packages, "rows": rows}
+    out.write_text(json.dumps(result, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

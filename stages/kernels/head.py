@@ -1,0 +1,101 @@
+"""Log-probabilities under a frozen output layer, whose gradient is known as soon as they are.
+
+With logits z = W h, the gradient of log p(target) is W^T (onehot - softmax(z)): made in the forward pass, it only has
+to be scaled in the backward pass. Two products with W instead of three, and no logits are kept.
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+ROWS_AT_ONCE = {"cpu": 256, "cuda": 4096}  # rows of logits in memory, each as long as the vocabulary, in float32
+
+
+@dataclass(frozen=True)
+class Logits:
+    """What an architecture does to W h: z = cap * tanh(scale * W h / cap)."""
+
+    scale: float = 1.0
+    cap: float | None = None
+
+
+def logits_of(model: "PreTrainedModel") -> Logits:
+    """Scale and soft cap as Transformers' configs name them."""
+    config = model.config.get_text_config()
+    scale = next(
+        (getattr(config, name) for name in ("logit_scale", "output_multiplier", "lm_head_multiplier")
+         if getattr(config, name, None) is not None), None,
+    )  # fmt: skip
+    if scale is None and (scaling := getattr(config, "logits_scaling", None)) is not None:
+        scale = scaling if config.model_type == "hyperclovax" else 1 / scaling
+    return Logits(1.0 if scale is None else float(scale), getattr(config, "final_logit_softcapping", None))
+
+
+@dataclass
+class Scores:
+    """For each of N rows: log-probability (with gradient), entropy, log of the summed squares, mean logit, top-1."""
+
+    log_probs: Tensor
+    entropy: Tensor
+    log_sum_sq_probs: Tensor
+    mean_logits: Tensor
+    is_top1: Tensor
+
+
+def score(hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, logits: Logits = Logits()) -> Scores:
+    """Score targets (N,) after hidden states (N, D) under the frozen layer weight (V, D), bias (V,)."""
+    return Scores(*FrozenHead.apply(hidden, weight, bias, targets, logits))
+
+
+class FrozenHead(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, logits: Logits
+    ) -> tuple[Tensor, ...]:
+        fields = [hidden.new_empty(len(hidden), dtype=torch.float32) for _ in range(4)]
+        top1 = torch.empty_like(targets, dtype=torch.bool)
+        grad = torch.empty_like(hidden, dtype=torch.float32) if ctx.needs_input_grad[0] else None
+        step = ROWS_AT_ONCE[hidden.device.type]
+        for rows in (slice(at, at + step) for at in range(0, len(hidden), step)):
+            z = _logits(hidden[rows], weight, bias, logits)
+            log_p = torch.log_softmax(z, dim=1)
+            p = log_p.exp()
+            found = log_p.gather(1, targets[rows, None])[:, 0]
+            top1[rows] = found >= log_p.amax(dim=1)
+            values = (found, -torch.linalg.vecdot(p, log_p), torch.linalg.vecdot(p, p).log(), z.mean(dim=1))
+            for field, value in zip(fields, values, strict=True):
+                field[rows] = value
+            if grad is not None:
+                grad[rows] = _gradient(p, z, targets[rows], weight, logits)
+        ctx.save_for_backward(grad)
+        ctx.dtype = hidden.dtype
+        ctx.mark_non_differentiable(*fields[1:], top1)
+        return *fields, top1
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None, None]:
+        (grad,) = ctx.saved_tensors
+        return (grad * grads[0][:, None]).to(ctx.dtype), None, None, None, None
+
+
+def _logits(hidden: Tensor, weight: Tensor, bias: Tensor | None, logits: Logits) -> Tensor:
+    z = torch.nn.functional.linear(hidden, weight, bias).float()
+    if logits.scale != 1.0:
+        z.mul_(logits.scale)
+    return z if logits.cap is None else z.div_(logits.cap).tanh_().mul_(logits.cap)
+
+
+def _gradient(p: Tensor, z: Tensor, targets: Tensor, weight: Tensor, logits: Logits) -> Tensor:
+    """Of the targets' log-probabilities with respect to h, (n, D) in float32; overwrites p (n, V)."""
+    by_logit = p.neg_()
+    by_logit[torch.arange(len(targets), device=targets.device), targets] += 1
+    if logits.cap is not None:
+        by_logit.mul_(1 - (z / logits.cap).square_())
+    if logits.scale != 1.0:
+        by_logit.mul_(logits.scale)
+    return (by_logit.to(weight.dtype) @ weight).float()

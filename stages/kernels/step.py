@@ -1,0 +1,128 @@
+"""The fast step: what a TRL trainer's model does when it is asked for log-probabilities of labels.
+
+TRL's trainers call `model(..., labels=labels, fused_lm_head=True)` and build every loss on the per-token fields of the
+answer. Here that one call is answered without padding, with shared prompts computed once, with the output layer on
+supervised tokens only, and with fused low-rank layers: the same numbers up to rounding. TRL's own stays the reference
+in the tests, and is what runs with `step: trl`.
+"""
+
+import functools
+from typing import TYPE_CHECKING, Any
+
+from pipeline.errors import StageFailed
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from transformers import PreTrainedModel
+
+    from stages.kernels.head import Scores
+    from stages.kernels.rows import Row
+
+STEPS = ("fast", "trl")
+
+# Model types whose every layer hands unknown keywords on to its attention, checked against TRL in the tests.
+ARCHITECTURES = ("llama", "mistral", "qwen2", "qwen3", "gemma3_text")
+MODEL_INPUTS = {"input_ids", "attention_mask", "position_ids", "use_cache"}
+LAYOUT = {
+    "cu_seq_lens_q",
+    "cu_seq_lens_k",
+    "max_length_q",
+    "max_length_k",
+    "seq_idx",
+    "num_items_in_batch",
+}  # said by positions
+
+
+def why_not(model: "PreTrainedModel") -> str | None:
+    """The reason why `model` has to take TRL's own step, or None."""
+    config, head = model.config.get_text_config(), model.get_output_embeddings()
+    if config.model_type not in ARCHITECTURES:
+        return f"the architecture {config.model_type} has not been checked; known are {', '.join(ARCHITECTURES)}"
+    if head is None or type(head).__name__ != "Linear" or head.weight.requires_grad:
+        return "the output layer is trained, adapted or missing"
+    if getattr(config, "attention_dropout", 0.0):
+        return "attention dropout"
+    return None
+
+
+def install(model: "PreTrainedModel", step: str) -> str:
+    """Make `model`, once its trainer exists, take the step that `step` names; returns what it takes, in words."""
+    if step == "trl":
+        return "trl (asked for)"
+    if (reason := why_not(model)) is not None:
+        return f"trl ({reason})"
+    if not getattr(model, "takes_fast_step", False):
+        _answer(model)
+        model.takes_fast_step = True
+    layers, left = _fuse_adapters(model)
+    return f"fast ({layers} fused low-rank layers{f', {len(left)} not: ' + left[0] if left else ''})"
+
+
+def _answer(model: "PreTrainedModel") -> None:
+    """Replace the forward that TRL has patched; every other call goes on to it."""
+    from stages.kernels import tree
+
+    patched = model.forward
+    tree.register()
+    model.set_attn_implementation(tree.ATTENTION)
+
+    @functools.wraps(type(model).forward)
+    def forward(*args: Any, fused_lm_head: bool = False, labels: "Tensor | None" = None, **kwargs: Any) -> Any:
+        if not fused_lm_head:
+            return patched(*args, **kwargs, **({} if labels is None else {"labels": labels}))
+        given = {key: value for key, value in kwargs.items() if value is not None and key not in LAYOUT}
+        if args or labels is None or not given.keys() <= MODEL_INPUTS:
+            extra = ", ".join(sorted(given.keys() - MODEL_INPUTS)) or "positional arguments or no labels"
+            raise StageFailed(
+                f"the trainer passes {extra} to the model, which the fast step does not read; set step: trl"
+            )
+        return log_probs(model, labels=labels, **given)
+
+    model.forward = forward
+
+
+def log_probs(
+    model: "PreTrainedModel", *, input_ids: "Tensor", labels: "Tensor", attention_mask: "Tensor | None" = None,
+    position_ids: "Tensor | None" = None, use_cache: bool = False,
+) -> Any:  # fmt: skip
+    """Per-token fields, (B, L - 1) each, zero where the label is -100, of a batch (B, L) as TRL collates it."""
+    from stages.kernels import head, rows
+    from stages.kernels.tree import no_mask
+
+    batch = list(rows.sequences(input_ids, labels, attention_mask, position_ids))
+    row = rows.lay_out(batch, input_ids.device)
+    hidden = model.base_model(
+        input_ids=row.ids, position_ids=row.tree.positions(), attention_mask=no_mask(row.ids.device), tree=row.tree,
+        use_cache=False,
+    ).last_hidden_state[0]  # fmt: skip
+    output = model.get_output_embeddings()
+    scores = head.score(hidden[row.after], output.weight, output.bias, row.targets, head.logits_of(model))
+    return _spread(scores, row, labels[:, 1:] != rows.IGNORE)
+
+
+def _spread(scores: "Scores", row: "Row", mask: "Tensor") -> Any:
+    """Values of N supervised tokens at their places in fields of shape (B, L - 1)."""
+    from trl.trainer.utils import FusedCausalLMOutput
+
+    fields = {
+        name: value.new_zeros(mask.shape).index_put(row.place, value) for name, value in vars(scores).items()
+    }  # fmt: skip
+    return FusedCausalLMOutput(loss=-fields["log_probs"].sum() / mask.sum().clamp(min=1), label_mask=mask, **fields)
+
+
+def _fuse_adapters(model: "PreTrainedModel") -> tuple[int, list[str]]:
+    """Fuse every low-rank layer that can be; returns how many, and the reasons of those that cannot."""
+    from peft.tuners.lora import LoraLayer
+
+    from stages.kernels import lora
+
+    reasons, fused = [], 0
+    for layer in (module for module in model.modules() if isinstance(module, LoraLayer)):
+        (adapter,) = layer.active_adapters
+        reason = lora.why_not(layer, adapter)
+        if reason is None:
+            lora.fuse(layer, adapter)
+            fused += 1
+        else:
+            reasons.append(reason)
+    return fused, reasons

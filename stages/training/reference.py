@@ -1,0 +1,82 @@
+"""Log-probabilities of answers under the reference policy: computed once for a pair, kept in the store's cache.
+
+The key says all that decides the number: the base's weights, every adapter of the input policy, how it is computed,
+and the tokens of the pair. The seed, the rank and the learning rate of the new adapter are not in it, so all cells of
+a sweep share the numbers.
+"""
+
+import fcntl
+import hashlib
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from stages.models.chain import Policy
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+    from trl import DPOTrainer
+
+COLUMNS = ("prompt_ids", "chosen_ids", "rejected_ids")
+
+
+def cache_file(folder: Path, policy: Policy, step: str, ld_alpha: float | None) -> Path:
+    """Where the log-probabilities under `policy`, computed in this way, are kept."""
+    said = {
+        "base": policy.chain.base["digest"], "adapters": [ref.digest for ref in policy.chain.adapters],
+        "methods": [ref.method for ref in policy.chain.adapters], "dtype": str(policy.model.dtype),
+        "device": policy.device, "step": step, "ld_alpha": ld_alpha,
+    }  # fmt: skip
+    return folder / "reference" / f"{_digest(said)}.jsonl"
+
+
+def with_reference(trainer: "DPOTrainer", dataset: "Dataset", batch_size: int, file: Path) -> "Dataset":
+    """The data set with the input policy's summed log-probability of either answer, from `file` or computed now."""
+    known = _read(file)
+    keys = [_digest([row[name] for name in COLUMNS]) for row in dataset]
+    missing = [i for i, key in enumerate(keys) if key not in known]
+    found = _compute(trainer, dataset, missing, batch_size)
+    known |= {keys[i]: values for i, values in zip(missing, found, strict=True)}
+    _append(file, {keys[i]: known[keys[i]] for i in missing})
+    chosen, rejected = zip(*(known[key] for key in keys), strict=True)
+    return dataset.add_column("ref_chosen_logps", list(chosen)).add_column("ref_rejected_logps", list(rejected))
+
+
+def _compute(
+    trainer: "DPOTrainer", dataset: "Dataset", indices: list[int], batch_size: int
+) -> list[tuple[float, float]]:
+    found: list[tuple[float, float]] = []
+    trainer.model.eval()
+    for at in range(0, len(indices), batch_size):
+        batch = trainer.data_collator([dataset[i] for i in indices[at : at + batch_size]])
+        batch = {key: value.to(trainer.args.device) for key, value in batch.items()}
+        first, second = trainer.compute_ref_log_probs(trainer.model, batch)
+        found += zip(first.tolist(), second.tolist(), strict=True)
+    trainer.model.train()
+    return found
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def _read(file: Path) -> dict[str, tuple[float, float]]:
+    """What is known; a last line torn by a crash is computed again."""
+    known = {}
+    for line in file.read_text().splitlines() if file.exists() else []:
+        try:
+            key, chosen, rejected = json.loads(line)
+        except ValueError:
+            continue
+        known[key] = (chosen, rejected)
+    return known
+
+
+def _append(file: Path, found: dict[str, tuple[float, float]]) -> None:
+    """Whole lines under a lock, so that stages of parallel sweeps may share the file."""
+    if not found:
+        return
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("a") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        stream.write("\n" + "".join(json.dumps([key, *values]) + "\n" for key, values in found.items()))
