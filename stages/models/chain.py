@@ -16,7 +16,7 @@ from pipeline.context import Artifact
 from pipeline.errors import StoreError
 from stages.models.adapters import QUANTIZED
 from stages.models.chat import special_tokens, template_digest, tokenizer_digest
-from stages.models.quantization import QLORA, keep_dense, key, load_quantized
+from stages.models.quantization import keep_dense, load_quantized, quantized_key
 
 if TYPE_CHECKING:
     import torch
@@ -121,14 +121,14 @@ def load_policy(
     device = resolve_device(device)
     base = _link(known, chain.base["artifact"])
     folder = base.path / "model"
-    quantized = key(base, QLORA) if (method or chain.newest_method) in QUANTIZED else None
+    quantized = (method or chain.newest_method) in QUANTIZED
     model = load_quantized(base, device, cache) if quantized else base_model(folder, device)
     tokenizer = load_tokenizer(folder)
     if tokenizer_digest(tokenizer) != chain.tokenizer_digest or template_digest(tokenizer) != chain.template_digest:
         raise StoreError(f"{artifact.stage}: the tokenizer or chat template of {folder} is not the recorded one")
     attach(model, [adapter_weights(_link(known, ref.artifact), ref, chain.base["artifact"]) for ref in chain.adapters])
     keep_dense(model, dequant_cache_gib)
-    return Policy(model, tokenizer, chain, device, quantized)
+    return Policy(model, tokenizer, chain, device, quantized_key(base) if quantized else None)
 
 
 def _link(known: dict[str, Artifact], artifact_id: str) -> Artifact:

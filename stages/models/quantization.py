@@ -79,7 +79,7 @@ def compute_dtype(stored: "torch.dtype", device: str) -> "torch.dtype":
 
 
 # -- on disk ------------------------------------------------------------------------------------------------------
-def key(base: Artifact, settings: Settings) -> str:
+def quantized_key(base: Artifact, settings: Settings = QLORA) -> str:
     """What decides the quantized weights, as 16 hex digits: the base's content, the settings, the library's version."""
     return hashlib.sha256(json.dumps(_origin(base, settings), sort_keys=True).encode()).hexdigest()[:16]
 
@@ -90,7 +90,7 @@ def _origin(base: Artifact, settings: Settings) -> dict[str, Any]:
 
 def stored(base: Artifact, cache: Path, settings: Settings = QLORA) -> Path:
     """The folder of the quantized base, made now if it is not there. A damaged one is made anew, and that is said."""
-    folder = cache / "quantized" / key(base, settings)
+    folder = cache / "quantized" / quantized_key(base, settings)
     if folder.is_dir():
         if (fault := _fault(folder)) is None:
             return folder

@@ -19,8 +19,8 @@ from stages.models.quantization import (
     compute_dtype,
     dense_weight,
     keep_dense,
-    key,
     load_quantized,
+    quantized_key,
     require_library,
     stored,
 )  # fmt: skip
@@ -230,13 +230,13 @@ def test_the_stored_base_is_the_library_s_own_format(base, tmp_path):
 
 def test_other_settings_base_or_library_have_another_key(base, monkeypatch):
     keys = {
-        key(base, Settings()),
-        key(base, Settings(quant_type="fp4")),
-        key(base, Settings(double=False)),
-        key(replace(base, digest="other"), Settings()),
+        quantized_key(base, Settings()),
+        quantized_key(base, Settings(quant_type="fp4")),
+        quantized_key(base, Settings(double=False)),
+        quantized_key(replace(base, digest="other"), Settings()),
     }
     monkeypatch.setattr(quantization, "version", lambda name: "99")
-    assert len(keys | {key(base, Settings())}) == 5
+    assert len(keys | {quantized_key(base, Settings())}) == 5
 
 
 def test_settings_reach_the_weights(base, tmp_path):
@@ -338,7 +338,7 @@ def is_quantized(policy):
 def test_the_newest_adapter_decides_how_the_base_is_loaded(base, link, methods, quantized):
     policy = load_policy(*link(*methods), device="cpu")
     assert is_quantized(policy) is quantized
-    assert policy.quantized == (key(base, Settings()) if quantized else None)
+    assert policy.quantized == (quantized_key(base, Settings()) if quantized else None)
 
 
 def test_the_adapter_to_be_trained_decides_for_its_stage(link):
