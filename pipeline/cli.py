@@ -318,8 +318,8 @@ def _announce(screen: Screen, loaded: "Loaded", store: "Store", plan: "Plan") ->
     from pipeline.explain import drifted
 
     screen.say(f"{plan.experiment.name} in {store.root}")
-    if loaded.chosen:
-        screen.say(f"{loaded.chosen}")
+    for sentence in loaded.chosen:
+        screen.say(sentence)
     screen.plan(plan)
     names = drifted(plan, store)
     if names:

@@ -19,7 +19,7 @@ from yaml import MarkedYAMLError
 from pipeline.errors import ConfigError
 from pipeline.registry import kind, load_kinds
 from pipeline.schema import Experiment
-from pipeline.search import choose_budget, files, options
+from pipeline.search import choose_budget, fast_dtype, files, options
 from pipeline.typed import first_line, key_sentence, nearest
 
 PLACES = ("store", "tracker", "hydra")  # where and how one runs: a stage config may not look there
@@ -30,11 +30,11 @@ COMPOSED = (HydraException, OmegaConfBaseException, MarkedYAMLError)
 
 @dataclass(frozen=True)
 class Composition:
-    """Plain values of an experiment, the overrides that gave them, and a sentence on what the command chose."""
+    """Plain values of an experiment, the overrides that gave them, and sentences on what the command chose."""
 
     words: list[str]
     resolved: dict[str, Any]
-    chosen: str | None
+    chosen: list[str]
 
 
 def register_schemas() -> None:
@@ -52,6 +52,10 @@ def composition(overrides: Sequence[str], folders: Sequence[Path]) -> Compositio
     register_schemas()
     words, chosen = choose_budget(list(overrides), folders)
     cfg, budget = _compose_stages(words, folders)
+    if OmegaConf.select(cfg, "model.dtype") == "auto":
+        cfg.model.dtype, why = fast_dtype()
+        words = [*words, f"model.dtype={cfg.model.dtype}"]
+        chosen = [*chosen, f"model.dtype={cfg.model.dtype} ({why})"]
     _drop_foreign(cfg, budget, words, folders)
     with open_dict(cfg):
         cfg.budget = budget

@@ -19,7 +19,7 @@ from pipeline.fingerprint import combine
 from pipeline.manifest import write_json
 from pipeline.registry import load_kinds
 from pipeline.schema import Experiment
-from pipeline.search import config_folders, has_cuda, named, package_folder
+from pipeline.search import config_folders, has_bfloat16, has_cuda, named, package_folder
 from pipeline.typed import typed_experiment
 
 KEPT = 50  # remembered compositions
@@ -33,7 +33,7 @@ class Loaded:
     experiment: Experiment
     overrides: list[str]  # as given, and what the command chose
     resolved: dict[str, Any] = field(repr=False)
-    chosen: str | None = None  # a sentence on what the command chose by itself
+    chosen: list[str] = field(default_factory=list)  # sentences on what the command chose by itself
 
 
 def load(overrides: Sequence[str], given: Sequence[str] = ()) -> Loaded:
@@ -61,6 +61,7 @@ def _memory(overrides: Sequence[str], folders: Sequence[Path]) -> Path | None:
     read = [*_yamls(folders), *(Path(name) for name in code if name), *Path(__file__).parent.glob("*.py")]
     parts = [("words", json.dumps([*overrides])), ("folders", json.dumps([str(f) for f in folders]))]
     parts += [("hydra", version("hydra-core")), ("omegaconf", version("omegaconf")), ("cuda", str(has_cuda()))]
+    parts += [("bfloat16", str(has_bfloat16()))]
     parts += [("kinds", ",".join(load_kinds())), ("folder", str(Path.cwd()))]
     for file in sorted(set(read)):
         stat = file.stat()

@@ -40,7 +40,7 @@ class ModelConfig:
 
     source: str = MISSING  # package:<distribution> | hub:<org/name> | toy | a local folder or .gguf file
     revision: Optional[str] = None  # commit of a hub model; resolved once and written to hub.lock when absent
-    dtype: str = "float32"  # of the stored weights: float32 | bfloat16 | float16
+    dtype: str = "float32"  # of the stored weights: float32 | bfloat16 | float16 | auto: the fastest of this machine
     chat_template: Optional[str] = None  # a .jinja file or a name in stages/models/templates
     trust_remote_code: bool = False  # run Python code that comes with the model; off unless a person sets it
 

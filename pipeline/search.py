@@ -42,21 +42,21 @@ def named(group: str, words: Sequence[str]) -> str | None:
     return values[-1] if values else None
 
 
-def choose_budget(words: list[str], folders: Sequence[Path]) -> tuple[list[str], str | None]:
+def choose_budget(words: list[str], folders: Sequence[Path]) -> tuple[list[str], list[str]]:
     """The words with a budget, and a sentence on it if nobody named it. `budget=none` is the experiment as written."""
     given = named("budget", words)
     if given in ("none", "null"):
-        return [word for word in words if word.lstrip("+").partition("=")[0] != "budget"], None
+        return [word for word in words if word.lstrip("+").partition("=")[0] != "budget"], []
     if given is not None:
-        return words, None
+        return words, []
     experiment = named("experiment", words)
     name, why = _pinned(experiment, folders) if experiment else None, "this experiment's own"
     if name is None:
         name, why = ("gpu", "a CUDA device is present") if has_cuda() else ("cpu", "no CUDA device here")
         why += "; budget=NAME chooses another"
     if name not in options("budget", folders):
-        return words, None
-    return [*words, f"budget={name}"], f"budget={name} ({why})"
+        return words, []
+    return [*words, f"budget={name}"], [f"budget={name} ({why})"]
 
 
 def _pinned(experiment: str, folders: Sequence[Path]) -> str | None:
@@ -70,6 +70,23 @@ def _pinned(experiment: str, folders: Sequence[Path]) -> str | None:
             found = [_pinned(base, folders) for base in bases if base not in ("_self_", experiment)]
             return next((budget for budget in reversed(found) if budget), None)
     return None
+
+
+def fast_dtype() -> tuple[str, str]:
+    """What `model.dtype: auto` becomes on this machine, and why."""
+    if has_cuda():
+        return "bfloat16", "a CUDA device is present"
+    if has_bfloat16():
+        return "bfloat16", "this CPU multiplies bfloat16 itself; float32 rounds less and takes about twice as long"
+    return "float32", "this CPU has no instructions for bfloat16"
+
+
+def has_bfloat16() -> bool:
+    """Whether the CPU has the AVX-512 instructions for bfloat16; without them it is slower than float32."""
+    try:
+        return "avx512_bf16" in Path("/proc/cpuinfo").read_text().split()
+    except OSError:
+        return False
 
 
 def has_cuda() -> bool:

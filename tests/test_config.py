@@ -101,7 +101,7 @@ def test_a_budget_may_come_from_the_experiment_that_an_experiment_builds_on(comp
     (chain.parent / "more.yaml").write_text("# @package _global_\ndefaults: [chain, _self_]\nname: more\n")
     loaded = config.load(["experiment=more"])
     assert loaded.experiment.budget == "tiny" and loaded.experiment.description == "tiny"
-    assert "this experiment's own" in loaded.chosen
+    assert "this experiment's own" in loaded.chosen[0]
 
 
 @pytest.mark.parametrize(
