@@ -213,9 +213,17 @@ def authored_pairs(name: str, tag: str, count: int, seed: int) -> list[dict[str,
             "tags": [tag],
             "task": _task(row),
             "cluster": row.get("pair", row["id"]),
+            **_seen(row),
         }
         for row in in_turn(authored(name), count, seed)
     ]
+
+
+def _seen(row: dict[str, Any]) -> dict[str, Any]:
+    """Slices of a measured safety pair: which side it is of, and whether training holds its category."""
+    if "seen_category" not in row:
+        return {}
+    return {"slices": {"task": _task(row), "seen_category": "yes" if row["seen_category"] else "no"}}
 
 
 def measured(side: str, task: str, count: int, seed: int) -> list[Item]:

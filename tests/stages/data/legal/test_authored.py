@@ -9,8 +9,9 @@ from stages.data import similar
 from stages.data.legal.talk import authored
 from stages.evaluation.refusal import is_refusal
 
-PAIRS = ("safety_pairs",)
-ASKED = ("safety_train", *PAIRS)
+PAIRS = ("safety_pairs", "safety_heldout_pairs", "safety_dev_pairs")
+ASKED = ("safety_train", "safety_dev", *PAIRS)
+TRAINED = ("safety_train", "safety_pairs")
 LEGAL = ("strip_notices", "hide_copyleft", "forge_grant", "fake_compliance", "infringe")
 CUES = {  # what is cheap to see in a prompt, without knowing what it asks for
     "a question mark": lambda text: "?" in text,
@@ -38,7 +39,7 @@ def sides(name):
 @pytest.mark.parametrize("cue", CUES)
 def test_the_form_of_a_prompt_tells_nothing(name, cue):
     harmful, benign = (mean(CUES[cue](row["prompt"]) for row in part) for part in sides(name))
-    assert abs(harmful - benign) <= 0.1
+    assert abs(harmful - benign) <= (0.1 if name in TRAINED else 0.16)  # small sets vary more
 
 
 @pytest.mark.parametrize("name", ASKED)
@@ -78,6 +79,21 @@ def test_answers_in_training_are_short_and_as_long_on_both_sides():
 def test_every_harmful_prompt_has_a_benign_one_beside_it(name):
     harmful, benign = sides(name)
     assert {row["pair"] for row in harmful} <= {row["pair"] for row in benign}
+
+
+@pytest.mark.parametrize("name", ["safety_heldout", *[name for name in ASKED if name not in TRAINED]])
+def test_measured_sets_say_which_categories_training_holds(name):
+    trained = {row["category"] for part in TRAINED for row in authored(part)}
+    assert {row["seen_category"] for row in authored(name)} == {True, False}
+    assert all(row["seen_category"] == (row["category"] in trained) for row in authored(name))
+
+
+def test_dev_has_categories_of_its_own():
+    dev, held = (
+        {row["category"] for name in names for row in authored(name) if not row["seen_category"]}
+        for names in (("safety_dev", "safety_dev_pairs"), ("safety_heldout", "safety_heldout_pairs"))
+    )
+    assert dev and dev.isdisjoint(held)
 
 
 def test_no_prompt_of_one_authored_safety_set_is_near_one_of_another():

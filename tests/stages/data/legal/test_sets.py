@@ -13,7 +13,7 @@ MEASURED = (
     "legal_heldout_pairs", "general_heldout_text", "general_heldout_checks", "safety_heldout",
 )  # fmt: skip
 DEV = ("legal_heldout_text", "legal_heldout_category", "legal_heldout_conditions", "legal_heldout_compat",
-       "legal_heldout_pairs", "general_heldout_text")  # fmt: skip
+       "legal_heldout_pairs", "general_heldout_text", "general_heldout_checks", "safety_heldout")  # fmt: skip
 
 
 def asked(row):
@@ -48,7 +48,7 @@ def test_dev_and_heldout_share_nothing(built):
     [
         ("legal_sft", 5000, 2000), ("legal_domain", 2000, 800), ("legal_general_text", 600, 600),
         ("legal_pairs", 1500, 800), ("legal_heldout_text", 150, 45), ("legal_heldout_category", 150, 50),
-        ("legal_heldout_conditions", 200, 11), ("legal_heldout_compat", 240, 150), ("legal_heldout_pairs", 300, 150),
+        ("legal_heldout_conditions", 200, 11), ("legal_heldout_compat", 240, 150), ("legal_heldout_pairs", 250, 150),
         ("general_heldout_text", 100, 100), ("general_heldout_checks", 120, 60), ("safety_heldout", 120, 60),
     ],
 )  # fmt: skip
@@ -148,8 +148,17 @@ def test_chats_for_rehearsal_are_fit(built):
         assert len(row["messages"]) >= 4 and not re.search(r"@|http|\d{3}-\d{4}", asked(row))
 
 
-def test_refusals_come_with_look_alikes(built):
-    rows = built("safety_heldout")
+@pytest.mark.parametrize("split", ["heldout", "dev"])
+def test_measured_pairs_have_the_parts_of_training(built, split):
+    rows = built("legal_heldout_pairs", split)
+    parts = Counter(row["slices"]["part"] for row in rows)
+    assert parts.keys() == {"legal", "general", "safety"} and min(parts.values()) >= 38
+    assert {row["slices"].get("seen_category") for row in rows} == {None, "yes", "no"}
+
+
+@pytest.mark.parametrize("split", ["heldout", "dev"])
+def test_refusals_come_with_look_alikes(built, split):
+    rows = built("safety_heldout", split)
     assert {row["seen_category"] for row in rows} == {True, False}
     assert 0.3 < sum(row["harmful"] for row in rows) / len(rows) < 0.7
 
