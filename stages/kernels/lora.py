@@ -1,24 +1,30 @@
 """A linear layer with a low-rank adapter as one operation: no clones, no intermediate sums, float32 masters.
 
 y = x W^T + b + s (x A^T) B^T. Frozen adapters below the trained one (a chain on 16-bit or quantized weights) are more
-columns of the same product; only A and B of the trained one receive a gradient.
+columns of the same product; only A and B of the trained one receive a gradient. A 4-bit W is made dense in each pass
+and kept in neither.
 """
 
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import linear
+
+from stages.models.quantization import dense_weight
 
 if TYPE_CHECKING:
     from peft.tuners.lora import LoraLayer
 
+PLAIN = ("peft.tuners.lora.layer.Linear", "peft.tuners.lora.bnb.Linear4bit")  # by name: the second needs a library
+
 
 class LowRankLinear(torch.autograd.Function):
-    """x (..., in), weight (out, in), a (r, in), b (out, r), frozen a (q, in) and b (out, q) -> (..., out)."""
+    """x (..., in), a (r, in), b (out, r), base layer (in -> out), frozen a (q, in) and b (out, q) -> (..., out)."""
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, a: Tensor, b: Tensor, scale: float, weight: Tensor, bias: Tensor | None,
+        ctx: Any, x: Tensor, a: Tensor, b: Tensor, scale: float, base: torch.nn.Module,
         frozen: tuple[Tensor, Tensor] | None,
     ) -> Tensor:  # fmt: skip
         rows = x.reshape(-1, x.shape[-1])
@@ -26,43 +32,64 @@ class LowRankLinear(torch.autograd.Function):
         if frozen is not None:
             down, up = torch.cat([frozen[0], down]), torch.cat([frozen[1], up], dim=1)
         low = rows @ down.t()
-        y = rows @ weight.t() if bias is None else torch.addmm(bias, rows, weight.t())
-        y.addmm_(low, up.t())
-        ctx.save_for_backward(rows, low, down, up, weight)
-        ctx.scale, ctx.rank, ctx.shape, ctx.dtypes = scale, len(a), x.shape, (a.dtype, b.dtype)
+        weight = dense_weight(base)
+        bias = None if base.bias is None else base.bias.to(weight.dtype)
+        y = linear(rows.to(weight.dtype), weight, bias).to(x.dtype).addmm_(low, up.t())
+        ctx.save_for_backward(rows, low, down, up)
+        ctx.base, ctx.scale, ctx.rank, ctx.shape, ctx.dtypes = base, scale, len(a), x.shape, (a.dtype, b.dtype)
         return y.view(*x.shape[:-1], -1)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        rows, low, down, up, weight = ctx.saved_tensors
+        rows, low, down, up = ctx.saved_tensors
         grad = grad.reshape(-1, grad.shape[-1])
         by_low = grad @ up
         grad_a = (by_low[:, -ctx.rank :].t() @ rows).to(ctx.dtypes[0])
         grad_b = (grad.t() @ low[:, -ctx.rank :]).to(ctx.dtypes[1]).mul_(ctx.scale)
         grad_x = None
         if ctx.needs_input_grad[0]:
-            grad_x = (grad @ weight).addmm_(by_low, down).view(ctx.shape)
-        return grad_x, grad_a, grad_b, None, None, None, None
+            weight = dense_weight(ctx.base)
+            grad_x = (grad.to(weight.dtype) @ weight).to(grad.dtype).addmm_(by_low, down).view(ctx.shape)
+        return grad_x, grad_a, grad_b, None, None, None
 
 
-def why_not(layer: "LoraLayer", adapter: str) -> str | None:
-    """The reason why PEFT's own layer has to be used, or None."""
-    from peft.tuners.lora import Linear
-
-    if type(layer) is not Linear or layer.fan_in_fan_out:
-        return f"{type(layer).__name__} is no plain linear layer"
-    if layer.lora_variant:
-        return f"a variant of LoRA ({type(layer.lora_variant[adapter]).__name__})"
-    if layer.lora_bias.get(adapter):
-        return "a LoRA bias"
-    if getattr(layer.lora_dropout[adapter], "p", 0.0):
-        return "dropout of the adapter"
+def forbids_sharing(layer: "LoraLayer") -> str | None:
+    """The reason why a token computed once is not the same as one computed twice, or None."""
+    for adapter in layer.active_adapters:
+        if adapter not in layer.lora_dropout:
+            continue
+        trained = any(p.requires_grad for name, p in layer.named_parameters() if f".{adapter}." in name)
+        if trained and getattr(layer.lora_dropout[adapter], "p", 0.0):
+            return "dropout of the adapter: every token draws its own"
+        if adapter in layer.lora_variant:
+            return f"a variant of LoRA ({type(layer.lora_variant[adapter]).__name__})"
     return None
 
 
-def fuse(layer: "LoraLayer", adapter: str) -> None:
-    """Let `layer` compute through LowRankLinear whenever `adapter`, and it alone, is on; else as before."""
-    original = layer.forward
+def why_not(layer: "LoraLayer") -> str | None:
+    """The reason why PEFT's own layer has to be used, or None."""
+    if f"{type(layer).__module__}.{type(layer).__qualname__}" not in PLAIN or layer.fan_in_fan_out:
+        return f"{type(layer).__name__} is no plain linear layer"
+    if len(layer.active_adapters) != 1 or layer.active_adapters[0] not in layer.lora_A:
+        return f"{len(layer.active_adapters)} adapters are on, or not this layer's"
+    if layer.lora_variant or layer.lora_bias.get(layer.active_adapters[0]):
+        return "a variant of LoRA, or one with a bias"
+    base = layer.get_base_layer()
+    if any(parameter.requires_grad for parameter in base.parameters()):
+        return "the layer below the adapter is trained too"
+    try:
+        dense_weight(base)
+    except TypeError as error:
+        return str(error)
+    return None
+
+
+def fuse(layer: "LoraLayer") -> None:
+    """Let `layer` compute through LowRankLinear whenever its adapter of now, and it alone, is on; else as before."""
+    (adapter,) = layer.active_adapters
+    if getattr(layer, "fused_adapter", None) == adapter:
+        return
+    original, layer.fused_adapter = layer.forward, adapter
 
     def forward(x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         alone = not layer.disable_adapters and not layer.merged and layer.active_adapters == [adapter]
@@ -70,7 +97,7 @@ def fuse(layer: "LoraLayer", adapter: str) -> None:
             return original(x, *args, **kwargs)
         base = layer.get_base_layer()
         a, b = layer.lora_A[adapter].weight, layer.lora_B[adapter].weight
-        return LowRankLinear.apply(x, a, b, layer.scaling[adapter], base.weight, base.bias, _frozen(base, x.dtype))
+        return LowRankLinear.apply(x, a, b, layer.scaling[adapter], base, _frozen(base, x.dtype))
 
     layer.forward = forward
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -9,6 +10,7 @@ from torch import Tensor
 from stages.kernels.tree import Family, Tree
 
 IGNORE = -100
+SHARED_FROM = 8  # tokens; a shorter prompt (a BOS) saves less than attention between its many answers costs
 
 
 @dataclass(frozen=True)
@@ -68,18 +70,19 @@ def _spans(row: int, length: int, attention_mask: Tensor | None, position_ids: T
 
 
 def lay_out(batch: list[Sequence], device: torch.device) -> Row:
-    """Sequences with the same prompt become one family, in the order in which their prompts first come.
+    """Sequences with the same prompt, unless it is short, become one family, in the order in which prompts first come.
 
     A batch without any becomes one token that trains nothing, so that a loss of zero still has a gradient.
     """
-    kin: dict[tuple[int, ...], list[Sequence]] = {}
-    for sequence in batch:
-        kin.setdefault(sequence.prompt, []).append(sequence)
+    kin: dict[Any, list[Sequence]] = {}
+    for number, sequence in enumerate(batch):
+        prompt = sequence.prompt
+        kin.setdefault(prompt if len(prompt) >= SHARED_FROM else number, []).append(sequence)
     ids: list[int] = []
     families: list[Family] = []
     found: list[tuple[int, int, int, int]] = []
-    for prompt, members in kin.items():
-        start = len(ids)
+    for members in kin.values():
+        prompt, start = members[0].prompt, len(ids)
         ids += prompt
         for member in members:
             found += _predictions(member, start, len(ids))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.errors import StageFailed
 
 if TYPE_CHECKING:
+    from peft.tuners.lora import LoraLayer
     from torch import Tensor
     from transformers import PreTrainedModel
 
@@ -31,18 +32,37 @@ LAYOUT = {
     "seq_idx",
     "num_items_in_batch",
 }  # said by positions
+BY_LENGTH = {"dynamic", "longrope"}
 
 
 def why_not(model: "PreTrainedModel") -> str | None:
     """The reason why `model` has to take TRL's own step, or None."""
-    config, head = model.config.get_text_config(), model.get_output_embeddings()
+    from stages.kernels import lora
+
+    config, head = model.config, model.get_output_embeddings()  # a text model inside a larger one is another model
     if config.model_type not in ARCHITECTURES:
         return f"the architecture {config.model_type} has not been checked; known are {', '.join(ARCHITECTURES)}"
     if head is None or type(head).__name__ != "Linear" or head.weight.requires_grad:
         return "the output layer is trained, adapted or missing"
     if getattr(config, "attention_dropout", 0.0):
         return "attention dropout"
-    return None
+    if getattr(config, "use_bidirectional_attention", False):
+        return "attention in both directions"
+    if BY_LENGTH & _rope_types(config):
+        return "rotary positions that depend on the length of the batch"
+    return next(filter(None, map(lora.forbids_sharing, _low_rank_layers(model))), None)
+
+
+def _rope_types(config: Any) -> set[str]:
+    """The kinds of rotary positions, of all layers or of each type of layer."""
+    said = getattr(config, "rope_parameters", None) or {}
+    return {part.get("rope_type", "default") for part in (said, *said.values()) if isinstance(part, dict)}
+
+
+def _low_rank_layers(model: "PreTrainedModel") -> "list[LoraLayer]":
+    from peft.tuners.lora import LoraLayer
+
+    return [module for module in model.modules() if isinstance(module, LoraLayer)]
 
 
 def install(model: "PreTrainedModel", step: str) -> str:
@@ -71,6 +91,8 @@ def _answer(model: "PreTrainedModel") -> None:
         if not fused_lm_head:
             return patched(*args, **kwargs, **({} if labels is None else {"labels": labels}))
         given = {key: value for key, value in kwargs.items() if value is not None and key not in LAYOUT}
+        if model.training and hasattr(model.get_input_embeddings(), "neftune_noise_alpha"):
+            raise StageFailed("train.neftune_noise_alpha draws noise for each row of a batch; set step: trl")
         if args or labels is None or not given.keys() <= MODEL_INPUTS:
             extra = ", ".join(sorted(given.keys() - MODEL_INPUTS)) or "positional arguments or no labels"
             raise StageFailed(
@@ -112,16 +134,13 @@ def _spread(scores: "Scores", row: "Row", mask: "Tensor") -> Any:
 
 def _fuse_adapters(model: "PreTrainedModel") -> tuple[int, list[str]]:
     """Fuse every low-rank layer that can be; returns how many, and the reasons of those that cannot."""
-    from peft.tuners.lora import LoraLayer
-
     from stages.kernels import lora
 
     reasons, fused = [], 0
-    for layer in (module for module in model.modules() if isinstance(module, LoraLayer)):
-        (adapter,) = layer.active_adapters
-        reason = lora.why_not(layer, adapter)
+    for layer in _low_rank_layers(model):
+        reason = lora.why_not(layer)
         if reason is None:
-            lora.fuse(layer, adapter)
+            lora.fuse(layer)
             fused += 1
         else:
             reasons.append(reason)

@@ -114,7 +114,7 @@ def attention(
         return sdpa_attention_forward(
             module, query, key, value, attention_mask, scaling=scaling, sliding_window=sliding_window, **kwargs
         )
-    if query.is_cuda:
+    if query.is_cuda and query.dtype != torch.float32:  # flash attention has 16 bits only
         return _ragged_attention(query, key, value, tree, scaling, sliding_window), None
     return _family_attention(query, key, value, tree, scaling, sliding_window), None
 
