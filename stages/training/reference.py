@@ -25,7 +25,8 @@ def cache_file(folder: Path, policy: Policy, step: str, ld_alpha: float | None) 
     said = {
         "base": policy.chain.base["digest"], "adapters": [ref.digest for ref in policy.chain.adapters],
         "methods": [ref.method for ref in policy.chain.adapters], "dtype": str(policy.model.dtype),
-        "device": policy.device, "step": step, "ld_alpha": ld_alpha,
+        "quantized": policy.quantized, "device": policy.device, "ld_alpha": ld_alpha,
+        "step": step.partition(" ")[0],  # not how many of the new adapter's layers it fuses: they are off here
     }  # fmt: skip
     return folder / "reference" / f"{_digest(said)}.jsonl"
 
@@ -46,13 +47,14 @@ def _compute(
     trainer: "DPOTrainer", dataset: "Dataset", indices: list[int], batch_size: int
 ) -> list[tuple[float, float]]:
     found: list[tuple[float, float]] = []
+    was_training = trainer.model.training
     trainer.model.eval()
     for at in range(0, len(indices), batch_size):
         batch = trainer.data_collator([dataset[i] for i in indices[at : at + batch_size]])
         batch = {key: value.to(trainer.args.device) for key, value in batch.items()}
         first, second = trainer.compute_ref_log_probs(trainer.model, batch)
         found += zip(first.tolist(), second.tolist(), strict=True)
-    trainer.model.train()
+    trainer.model.train(was_training)
     return found
 
 
