@@ -1,11 +1,12 @@
 """From items to data sets: which items train, which are pairs, which are measured, and how they are balanced."""
 
 import random
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
 
 from stages.data.legal import rules, tasks
+from stages.data.legal.balance import balanced, even
 from stages.data.legal.licences import CATEGORIES, on
 from stages.data.legal.talk import authored
 from stages.data.legal.texts import round_robin
@@ -69,51 +70,17 @@ def items(task: str, side: str) -> tuple[Item, ...]:
     return tuple(MAKERS[task](side))
 
 
-def stratum(item: Item) -> Hashable:
-    """What a task is balanced over: the rule or the kind of cell if it has one, and the right answer."""
-    return item.slices.get("rule") or item.slices.get("cell") or "", item.label
-
-
-def balanced(found: Iterable[Item], count: int, seed: int, equal: bool = False) -> list[Item]:
-    """At most `count` items, the strata in turn; `equal`: each answer as often as the rarest one to its question."""
-    strata: dict[Hashable, list[Item]] = {}
-    for item in found:
-        strata.setdefault(stratum(item), []).append(item)
-    for key, part in strata.items():
-        random.Random(f"{seed} {key}").shuffle(part)
-    strata = _equal(strata) if equal else _nearly_equal(strata)
-    return list(round_robin(list(strata.values()), seed))[:count]
-
-
-def _equal(strata: dict[Any, list[Item]]) -> dict[Any, list[Item]]:
-    """Each question's answers cut to the same number; a question with one answer only is left out."""
-    sizes: dict[str, list[int]] = {}
-    for (question, _), part in strata.items():
-        sizes.setdefault(question, []).append(len(part))
-    return {key: part[: min(sizes[key[0]])] for key, part in strata.items() if len(sizes[key[0]]) > 1}
-
-
-def _nearly_equal(strata: dict[Any, list[Item]]) -> dict[Any, list[Item]]:
-    """Yes and No of one rule in about equal number; a rule that all licences share keeps a few Yes."""
-
-    def limit(question: str, label: str) -> int:
-        other = {"Yes": "No", "No": "Yes"}.get(label)
-        return len(strata.get((question, other), [])) + 6 if other and question else 10**9
-
-    return {key: part[: limit(*key)] for key, part in strata.items()}
-
-
 def for_pairs(item: Item) -> bool:
     """Whether a training item becomes a preference pair instead of a chat."""
     return unit("pairs", item.prompt) < PAIR_SHARE
 
 
-def chosen(pairs: bool, counts: dict[str, int], seed: int) -> list[list[Item]]:
-    """The training items of each task, balanced: those for pairs, or those for chats."""
-    return [
-        balanced((x for x in items(task, "train") if for_pairs(x) == pairs), count, seed)
+def chosen(pairs: bool, counts: dict[str, int], seed: int) -> dict[str, list[Item]]:
+    """Task -> its training items, balanced: those for pairs, or those for chats."""
+    return {
+        task: balanced((x for x in items(task, "train") if for_pairs(x) == pairs), None if pairs else count, seed)
         for task, count in counts.items()
-    ]
+    }
 
 
 def scaled(counts: dict[str, int], total: int) -> dict[str, int]:
@@ -160,13 +127,22 @@ def choice(item: Item, choices: tuple[str, ...], baselines: dict[str, int]) -> d
 
 def legal_chats(total: int, seed: int) -> list[dict[str, Any]]:
     """Legal questions and answers, the tasks interleaved."""
-    return interleave([[chat(x) for x in part] for part in chosen(False, scaled(CHAT_COUNTS, total), seed)], seed)
+    parts = chosen(False, scaled(CHAT_COUNTS, total), seed)
+    return interleave([[chat(x) for x in part] for part in parts.values()], seed)
 
 
 def legal_pairs(total: int, seed: int) -> list[dict[str, Any]]:
     """Label-true against label-false answers, the tasks interleaved."""
-    parts = chosen(True, scaled(PAIR_COUNTS, total), seed)
-    return interleave([[preference(x) for x in part if x.wrong] for part in parts], seed)
+    counts = scaled(PAIR_COUNTS, total)
+    return interleave(as_pairs(chosen(True, counts, seed), counts), seed)
+
+
+def as_pairs(found: dict[str, list[Item]], counts: dict[str, int]) -> list[list[dict[str, Any]]]:
+    """`counts` of the items of each task as preference rows, so that neither length nor Yes tells the right answer."""
+    return [
+        [preference(x) for x in even([x for x in part if x.wrong], counts[task], task in YES_NO, number % 2 == 0)]
+        for number, (task, part) in enumerate(found.items())
+    ]
 
 
 def authored_chats(name: str, tag: str, count: int, seed: int) -> list[dict[str, Any]]:
@@ -228,7 +204,7 @@ def _seen(row: dict[str, Any]) -> dict[str, Any]:
 
 def measured(side: str, task: str, count: int, seed: int) -> list[Item]:
     """Held-out items of a task with every answer equally often, as far as there are any."""
-    return balanced(items(task, side), count or 10**9, seed, equal=True)
+    return balanced(items(task, side), count or None, seed, equal=True)
 
 
 def category_choices(side: str, per_class: int, seed: int) -> Iterator[dict[str, Any]]:
@@ -265,7 +241,7 @@ def condition_choices(side: str, count: int, seed: int) -> Iterator[dict[str, An
 def compat_choices(side: str, count: int, seed: int) -> Iterator[dict[str, Any]]:
     """Forced choice of Yes or No on hard cells, with two baselines: always Yes, and the rule on categories."""
     hard = [x for x in items("compat", side) if x.slices["hard"] == "yes"]
-    for item in balanced(hard, count or 10**9, seed, equal=True):
+    for item in balanced(hard, count or None, seed, equal=True):
         yield choice(
             item,
             ("Yes", "No"),
@@ -279,5 +255,5 @@ def compat_choices(side: str, count: int, seed: int) -> Iterator[dict[str, Any]]
 def measured_pairs(side: str, total: int, seed: int) -> list[list[dict[str, Any]]]:
     """Label-true against label-false answers about licences that no training set touches, by task."""
     counts = scaled(MEASURED_PAIRS, total)
-    parts = [balanced(items(task, side), count, seed, equal=task in YES_NO) for task, count in counts.items()]
-    return [[preference(x) for x in part if x.wrong] for part in parts]
+    found = {task: balanced(items(task, side), None, seed, equal=task in YES_NO) for task in counts}
+    return as_pairs(found, counts)

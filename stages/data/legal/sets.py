@@ -137,6 +137,7 @@ class PairOptions:
     options=PairOptions,
     packages=FACTS,
     files=(SPLIT, PROMPTS, AUTHORED / "general_pairs.jsonl", AUTHORED / "safety_pairs.jsonl"),
+    version=2,
     attribution=credit(*FACTS, "authored"),
 )
 def legal_pairs(options: PairOptions, seed: int) -> Iterator[dict[str, Any]]:

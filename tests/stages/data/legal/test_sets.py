@@ -128,14 +128,20 @@ def test_categories_are_as_even_as_there_are_texts(built):
     assert sum(row["baselines"]["majority"] for row in rows) / len(rows) < 0.4
 
 
-def test_neither_length_nor_first_word_gives_a_label_true_answer_away(built):
-    for name in ("legal_pairs", "legal_heldout_pairs"):
-        rows = [row for row in built(name) if "legal" in row["tags"]]
-        sizes = [(len(row["chosen"].split()), len(row["rejected"].split())) for row in rows]
-        longer, shorter = sum(a > b for a, b in sizes), sum(a < b for a, b in sizes)
-        assert abs(longer - shorter) < 0.08 * len(rows)
-        first = [Counter(row[side].split()[0] for row in rows) for side in ("chosen", "rejected")]
-        assert all(abs(first[0][word] - first[1][word]) < 0.04 * len(rows) for word in first[0] | first[1])
+@pytest.mark.parametrize(
+    ("name", "split"), [("legal_pairs", ""), ("legal_heldout_pairs", ""), ("legal_heldout_pairs", "dev")]
+)
+def test_neither_length_nor_first_word_gives_a_label_true_answer_away(built, name, split):
+    rows = [row for row in built(name, split) if "legal" in row["tags"]]
+    sizes = [(len(row["chosen"].split()), len(row["rejected"].split())) for row in rows]
+    longer, shorter = sum(a > b for a, b in sizes), sum(a < b for a, b in sizes)
+    assert abs(longer - shorter) <= 0.03 * len(rows)
+    chosen, rejected = map(sum, zip(*sizes, strict=True))
+    assert chosen == pytest.approx(rejected, rel=0.05)
+    first = [Counter(row[side].split()[0] for row in rows) for side in ("chosen", "rejected")]
+    assert all(abs(first[0][word] - first[1][word]) < 0.04 * len(rows) for word in first[0] | first[1])
+    yes_no = Counter(row["chosen"][:3] for row in rows if row["task"] in ("rule", "compatibility"))
+    assert yes_no["Yes"] == yes_no["No."]
 
 
 def test_pairs_and_chats_do_not_repeat_each_other(built):
