@@ -43,33 +43,56 @@ def named(group: str, words: Sequence[str]) -> str | None:
 
 
 def choose_budget(words: list[str], folders: Sequence[Path]) -> tuple[list[str], list[str]]:
-    """The words with a budget, and a sentence on it if nobody named it. `budget=none` is the experiment as written."""
-    given = named("budget", words)
+    """The words with a budget, and a sentence on it if nobody named it. `budget=none` is the experiment as written.
+
+    A budget NAME that an experiment has for itself (`conf/budget/EXPERIMENT_NAME.yaml`) stands before the general one.
+    """
+    given, experiment = named("budget", words), named("experiment", words)
+    rest = [word for word in words if word.lstrip("+").partition("=")[0] != "budget"]
     if given in ("none", "null"):
-        return [word for word in words if word.lstrip("+").partition("=")[0] != "budget"], []
+        return rest, []
     if given is not None:
-        return words, []
-    experiment = named("experiment", words)
+        own = _own_budget(given, experiment, folders)
+        return (words if own == given else [*rest, f"budget={own}"]), []
     name, why = _pinned(experiment, folders) if experiment else None, "this experiment's own"
     if name is None:
         name, why = ("gpu", "a CUDA device is present") if has_cuda() else ("cpu", "no CUDA device here")
         why += "; budget=NAME chooses another"
+    name = _own_budget(name, experiment, folders)
     if name not in options("budget", folders):
         return words, []
     return [*words, f"budget={name}"], [f"budget={name} ({why})"]
+
+
+def _own_budget(name: str, experiment: str | None, folders: Sequence[Path]) -> str:
+    """The budget `name` that the experiment, or the nearest one it builds on, has for itself; else the general one."""
+    if experiment is None:
+        return name
+    if (own := f"{experiment}_{name}") in options("budget", folders):
+        return own
+    found = (_own_budget(name, base, folders) for base in _bases(experiment, folders))
+    return next((own for own in found if own != name), name)
 
 
 def _pinned(experiment: str, folders: Sequence[Path]) -> str | None:
     """The budget that an experiment's file pins, or the file of an experiment that it builds on."""
     for file in files("experiment", folders, experiment):
         with suppress(MarkedYAMLError):  # composing will say where
-            written = OmegaConf.load(file)
-            if OmegaConf.select(written, "budget"):
-                return str(OmegaConf.select(written, "budget"))
-            bases = [entry for entry in OmegaConf.select(written, "defaults") or [] if isinstance(entry, str)]
-            found = [_pinned(base, folders) for base in bases if base not in ("_self_", experiment)]
-            return next((budget for budget in reversed(found) if budget), None)
-    return None
+            if pinned := OmegaConf.select(OmegaConf.load(file), "budget"):
+                return str(pinned)
+    found = (_pinned(base, folders) for base in _bases(experiment, folders))
+    return next((budget for budget in found if budget), None)
+
+
+def _bases(experiment: str, folders: Sequence[Path]) -> list[str]:
+    """The experiments whose files the experiment's file builds on, the last one first."""
+    for file in files("experiment", folders, experiment):
+        with suppress(MarkedYAMLError):
+            entries = OmegaConf.select(OmegaConf.load(file), "defaults") or []
+            return [
+                entry for entry in reversed(entries) if isinstance(entry, str) and entry not in ("_self_", experiment)
+            ]
+    return []
 
 
 def fast_dtype() -> tuple[str, str]:

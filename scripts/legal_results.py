@@ -50,7 +50,8 @@ def main() -> None:
         "stages": {name: stage["seconds"] for name, stage in run["stages"].items()},
         "gates": [gate["sentence"] for gate in run["gates"]], "results": found,
     }  # fmt: skip
-    target = Path("benchmarks") / f"{experiment}_{run['resolved_config'].get('budget', 'none')}.json"
+    budget = str(run["resolved_config"].get("budget", "none")).removeprefix(f"{experiment}_")
+    target = Path("benchmarks") / f"{experiment}_{budget}.json"
     target.parent.mkdir(exist_ok=True)
     target.write_text(json.dumps(report, indent=1, sort_keys=True) + "\n")
     print(f"\nwritten: {target}")

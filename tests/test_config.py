@@ -4,6 +4,7 @@ import pytest
 
 import pipeline.compose as compose
 import pipeline.config as config
+import pipeline.search as search
 from pipeline.errors import ConfigError
 from pipeline.search import config_folders, named
 from pipeline.typed import typed
@@ -102,6 +103,38 @@ def test_a_budget_may_come_from_the_experiment_that_an_experiment_builds_on(comp
     loaded = config.load(["experiment=more"])
     assert loaded.experiment.budget == "tiny" and loaded.experiment.description == "tiny"
     assert "this experiment's own" in loaded.chosen[0]
+
+
+@pytest.mark.parametrize("given", [[], ["budget=tiny"]])
+def test_a_budget_that_an_experiment_has_for_itself_comes_first(composed, project, given):
+    """Also for what builds on that experiment; a budget made for one experiment never speaks to another."""
+    budgets, experiments = project.path / "conf" / "budget", project.path / "conf" / "experiment"
+    budgets.mkdir()
+    for name in ("tiny", "chain_tiny"):
+        (budgets / f"{name}.yaml").write_text(f"# @package _global_\ndescription: {name}\n")
+    chain = (experiments / "chain.yaml").read_text().replace("budget: none", "budget: tiny")
+    (experiments / "chain.yaml").write_text(chain)
+    (experiments / "more.yaml").write_text("# @package _global_\ndefaults: [chain, _self_]\nname: more\n")
+    (experiments / "other.yaml").write_text(chain.replace("name: chain", "name: other"))
+    for experiment, budget in (("chain", "chain_tiny"), ("more", "chain_tiny"), ("other", "tiny")):
+        loaded = config.load([f"experiment={experiment}", *given])
+        assert loaded.experiment.description == budget and f"budget={budget}" in loaded.overrides
+
+
+@pytest.mark.parametrize(
+    ("dtype", "cuda", "bfloat16", "expected"),
+    [("auto", False, True, "bfloat16"), ("auto", False, False, "float32"), ("auto", True, False, "bfloat16"),
+     ("float16", False, True, "float16")],
+)  # fmt: skip
+def test_dtype_auto_becomes_what_the_machine_is_fast_at(
+    composed, project, monkeypatch, dtype, cuda, bfloat16, expected
+):
+    monkeypatch.setattr(search, "has_cuda", lambda: cuda)
+    monkeypatch.setattr(search, "has_bfloat16", lambda: bfloat16)
+    loaded = config.load(["experiment=chain", f"model.dtype={dtype}"])
+    assert loaded.experiment.model.dtype == expected
+    said = [sentence for sentence in loaded.chosen if sentence.startswith(f"model.dtype={expected} (")]
+    assert bool(said) is (dtype == "auto")
 
 
 @pytest.mark.parametrize(
