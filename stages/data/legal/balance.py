@@ -54,6 +54,12 @@ def even(found: list[Item], count: int, by_label: bool, longer_first: bool) -> l
     return [x for row in zip(*(part[:size] for part in parts), strict=True) for x in row][:count]
 
 
+def answers_in_turn(found: list[Item]) -> list[Item]:
+    """The items with their right answers in turn, so that every beginning holds each equally often."""
+    parts = [[x for x in found if x.label == label] for label in sorted({x.label for x in found})]
+    return [x for row in zip_longest(*parts) for x in row if x]
+
+
 def _alternating(found: list[Item], longer_first: bool) -> list[Item]:
     """Items whose right answer is longer and shorter in turn, with those of equal length between; a surplus is cut."""
     longer = [x for x in found if _excess(x) > 0]

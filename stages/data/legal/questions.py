@@ -6,7 +6,7 @@ from functools import lru_cache
 from typing import Any
 
 from stages.data.legal import rules, tasks
-from stages.data.legal.balance import balanced, even
+from stages.data.legal.balance import answers_in_turn, balanced, even
 from stages.data.legal.licences import CATEGORIES, on
 from stages.data.legal.talk import authored
 from stages.data.legal.texts import round_robin
@@ -59,6 +59,7 @@ MEASURED_PAIRS = {
     "header": 24,
 }
 
+ASKED = ("category_excerpt", "yes_no")  # tasks that a suite measures and training can teach: categories and rules
 YES_NO = ("yes_no", "compat")  # tasks answered by Yes or No
 
 MAKERS = {maker.__name__: maker for maker in (*tasks.MAKERS, *rules.MAKERS)}
@@ -75,12 +76,9 @@ def for_pairs(item: Item) -> bool:
     return unit("pairs", item.prompt) < PAIR_SHARE
 
 
-def chosen(pairs: bool, counts: dict[str, int], seed: int) -> dict[str, list[Item]]:
-    """Task -> its training items, balanced: those for pairs, or those for chats."""
-    return {
-        task: balanced((x for x in items(task, "train") if for_pairs(x) == pairs), None if pairs else count, seed)
-        for task, count in counts.items()
-    }
+def training(task: str, pairs: bool, seed: int) -> list[Item]:
+    """The training items of a task, balanced: those for pairs, or those for chats."""
+    return balanced((x for x in items(task, "train") if for_pairs(x) == pairs), None, seed)
 
 
 def scaled(counts: dict[str, int], total: int) -> dict[str, int]:
@@ -125,16 +123,30 @@ def choice(item: Item, choices: tuple[str, ...], baselines: dict[str, int]) -> d
     }
 
 
-def legal_chats(total: int, seed: int) -> list[dict[str, Any]]:
-    """Legal questions and answers, the tasks interleaved."""
-    parts = chosen(False, scaled(CHAT_COUNTS, total), seed)
-    return interleave([[chat(x) for x in part] for part in parts.values()], seed)
+def legal_chats(total: int, asked: float, seed: int) -> list[dict[str, Any]]:
+    """Legal questions and answers, the tasks interleaved. `asked`: share of `total` for the tasks that are measured."""
+    counts = weighted(CHAT_COUNTS, total, asked)
+    found = {task: training(task, False, seed) for task in counts}
+    parts = [(answers_in_turn(part) if task in YES_NO else part)[: counts[task]] for task, part in found.items()]
+    return interleave([[chat(x) for x in part] for part in parts], seed)
+
+
+def weighted(counts: dict[str, int], total: int, asked: float) -> dict[str, int]:
+    """Counts that add up to about `total` (0: as they are), a share of `asked` divided evenly among `ASKED`.
+
+    No task takes more than its count; with `asked` 0 all keep their proportions.
+    """
+    if not total or not asked:
+        return scaled(counts, total)
+    first = {task: min(counts[task], round(asked * total / len(ASKED))) for task in ASKED}
+    rest = {task: count for task, count in counts.items() if task not in ASKED}
+    return {**scaled(rest, max(1, total - sum(first.values()))), **first}
 
 
 def legal_pairs(total: int, seed: int) -> list[dict[str, Any]]:
     """Label-true against label-false answers, the tasks interleaved."""
     counts = scaled(PAIR_COUNTS, total)
-    return interleave(as_pairs(chosen(True, counts, seed), counts), seed)
+    return interleave(as_pairs({task: training(task, True, seed) for task in counts}, counts), seed)
 
 
 def as_pairs(found: dict[str, list[Item]], counts: dict[str, int]) -> list[list[dict[str, Any]]]:

@@ -98,6 +98,11 @@ class SftOptions:
     legal: int = 0
     general: int = 0
     safety: int = 0
+    asked: float = 0.6  # share of a limited `legal` for categories of excerpts and for rules, half each; 0.0 = natural
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.asked < 1:
+            raise ValueError(f"asked must be 0 or more and below 1, not {self.asked}")
 
 
 @builder(
@@ -106,6 +111,7 @@ class SftOptions:
     options=SftOptions,
     packages=FACTS,
     files=(SPLIT, PROMPTS, AUTHORED / "general_train.jsonl", AUTHORED / "safety_train.jsonl"),
+    version=2,
     attribution=credit(*FACTS, "authored"),
 )
 def legal_sft(options: SftOptions, seed: int) -> Iterator[dict[str, Any]]:
@@ -114,7 +120,7 @@ def legal_sft(options: SftOptions, seed: int) -> Iterator[dict[str, Any]]:
 
     yield from interleave(
         [
-            questions.legal_chats(options.legal, seed),
+            questions.legal_chats(options.legal, options.asked, seed),
             questions.authored_chats("general_train", "general", options.general, seed),
             questions.authored_chats("safety_train", "safety", options.safety, seed),
         ],

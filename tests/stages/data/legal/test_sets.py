@@ -66,6 +66,30 @@ def test_breadth_of_instruction_tuning(built):
     assert max(tasks["legal"].values()) < 0.25 * sum(tasks["legal"].values())
 
 
+@pytest.mark.parametrize("total", [150, 400])
+def test_a_limited_set_is_mostly_about_what_is_measured(built, total):
+    from stages.data.legal.questions import CHAT_COUNTS, legal_chats
+
+    built("legal_sft")  # skips without the packages
+    rows = legal_chats(total, 0.6, 0)
+    tasks = Counter(row["task"] for row in rows)
+    assert tasks["rule"] == tasks["category of an excerpt"] == 0.3 * total
+    assert len(tasks) == len(CHAT_COUNTS) and len(rows) == pytest.approx(total, rel=0.02)
+    first = {
+        task: Counter(row["messages"][1]["content"].split(".")[0] for row in rows if row["task"] == task)
+        for task in ("rule", "category of an excerpt")
+    }
+    assert abs(first["rule"]["Yes"] - first["rule"]["No"]) <= 1
+    assert total > 150 or max(first["category of an excerpt"].values()) <= total * 0.3 / 4 + 1
+    natural = Counter(row["task"] for row in legal_chats(total, 0.0, 0))
+    assert natural["rule"] < 0.15 * total
+
+
+def test_excerpts_of_categories_are_short(built):
+    rows = [row for row in built("legal_sft") if row["task"] == "category of an excerpt"]
+    assert all(len(row["messages"][0]["content"].split()) <= 100 for row in rows)
+
+
 def test_the_first_rows_stand_for_the_whole(built):
     rows = built("legal_sft")
     whole, first = (Counter(row["tags"][0] for row in part) for part in (rows, rows[:300]))
