@@ -5,6 +5,7 @@ import faulthandler
 import importlib
 import math
 import os
+import resource
 import sys
 import time
 import traceback
@@ -83,6 +84,7 @@ def run_stage(spec: Mapping[str, Any]) -> tuple[dict[str, float], dict[str, Any]
         tracker_dir=Path(spec["tracker_dir"]),
     )
     metrics = dict(found.stage().run(ctx) or {})
+    ctx.record("peak_bytes", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
     _check_finite(metrics, "metrics")
     _check_finite(ctx.sections, "sections")
     return metrics, ctx.sections

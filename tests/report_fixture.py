@@ -48,6 +48,7 @@ class FakeRun:
             "digest": digest,
             "seed": 42,
             "seconds": seconds,
+            "peak_bytes": 3 * 2**30 if kind == "dpo" else 2**30,
             "finished": "2026-01-31T09:41:07Z",
             "env": ENV,
             "inputs": {},

@@ -156,6 +156,11 @@ def test_second_report_of_the_same_results_imports_nothing_heavy(tmp_path: Path)
     assert done.stdout.strip() == "[]"
 
 
+def test_the_largest_stage_is_named_with_its_memory(tmp_path: Path) -> None:
+    for text in pages(whole_run(tmp_path), tmp_path):
+        assert "The largest stage held 3.0 GiB of memory." in text and "1.0 GiB" in text
+
+
 def test_all_hit_run_names_when_things_were_built(tmp_path: Path) -> None:
     html, markdown = pages(whole_run(tmp_path, "HIT"), tmp_path)
     assert "built in 3 min 32 s" in html and "built in 3 min 32 s" in markdown

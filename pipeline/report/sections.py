@@ -150,14 +150,21 @@ def costs(run: Run) -> dict[str, Any]:
     rows = [_cost(node, total) for node in run.nodes.values() if node.status in WORKED and node.seconds > 0]
     rows += [_spent("engine", engine, total)] if rows and engine is not None else []
     part = None if engine is None or not total else engine / total
-    return {"total": words.duration(total), "engine": words.duration(engine), "share": words.share(part), "rows": rows}
+    peaks = [
+        words.finite(node.manifest.get("peak_bytes")) or 0.0 for node in run.nodes.values() if node.status in WORKED
+    ]
+    return {
+        "total": words.duration(total), "engine": words.duration(engine), "share": words.share(part), "rows": rows,
+        "peak": words.memory(max(peaks, default=0.0)),
+    }  # fmt: skip
 
 
 def _cost(node: Node, total: float) -> dict[str, Any]:
     timing = node.section("timing")
     worked = [timing.get("train_seconds"), *(timing.get("suites") or {}).values()]
     load, *work = (words.finite(seconds) or 0.0 for seconds in (timing.get("load_seconds"), *worked))
-    return _spent(node.name, node.seconds, total, load, sum(work))
+    spent = _spent(node.name, node.seconds, total, load, sum(work))
+    return {**spent, "peak": words.memory(node.manifest.get("peak_bytes"))}
 
 
 def _spent(name: str, seconds: float, total: float, load: float = 0.0, work: float = 0.0) -> dict[str, Any]:
@@ -165,7 +172,8 @@ def _spent(name: str, seconds: float, total: float, load: float = 0.0, work: flo
     part = seconds / total if total else 0.0
     parts = {"load": load, "work": work, "other": max(0.0, seconds - load - work)}
     shown = {key: words.duration(value) if value else "–" for key, value in parts.items()}
-    return {"name": name, "seconds": words.duration(seconds), "share": words.share(part), "width": 100 * part, **shown}
+    named = {"name": name, "seconds": words.duration(seconds), "share": words.share(part), "peak": "–"}
+    return {**named, "width": 100 * part, **shown}
 
 
 def lineage(run: Run) -> list[dict[str, Any]]:

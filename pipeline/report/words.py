@@ -127,3 +127,9 @@ def score_word(metric: str, score: Any) -> str:
     if metric == "preference_accuracy":
         return "prefers the right one" if number >= 0.5 else "prefers the wrong one"
     return "right" if number >= 0.5 else "wrong"
+
+
+def memory(size: Any) -> str:
+    """Bytes as GiB with one decimal; a dash where nothing was recorded."""
+    number = finite(size)
+    return f"{number / 2**30:.1f} GiB" if number else "–"
