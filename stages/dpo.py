@@ -122,7 +122,8 @@ def _trainer(ctx: Context, policy: Policy, pairs: list[Pair]) -> "DPOTrainer":
 
     columns = {"prompt_ids": "prompt", "chosen_ids": "chosen", "rejected_ids": "rejected"}
     dataset = Dataset.from_dict({name: [getattr(pair, field) for pair in pairs] for name, field in columns.items()})
-    args = arguments.build(DPOConfig, ctx.config, rows=len(pairs), ckpt=ctx.ckpt, device=policy.device)
+    memory = run.fit_memory(ctx, policy, max(pair.tokens for pair in pairs))
+    args = arguments.build(DPOConfig, ctx.config, rows=len(pairs), ckpt=ctx.ckpt, device=policy.device, fit=memory)
     ctx.log(
         f"{len(pairs)} pairs, {sum(p.tokens for p in pairs)} tokens, {args.per_device_train_batch_size} pairs at a time"
     )

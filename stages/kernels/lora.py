@@ -44,13 +44,20 @@ class LowRankLinear(torch.autograd.Function):
         rows, low, down, up = ctx.saved_tensors
         grad = grad.reshape(-1, grad.shape[-1])
         by_low = grad @ up
-        grad_a = (by_low[:, -ctx.rank :].t() @ rows).to(ctx.dtypes[0])
-        grad_b = (grad.t() @ low[:, -ctx.rank :]).to(ctx.dtypes[1]).mul_(ctx.scale)
+        grad_a = _in_float32(by_low[:, -ctx.rank :].t(), rows).to(ctx.dtypes[0])
+        grad_b = _in_float32(low[:, -ctx.rank :].t(), grad).t().to(ctx.dtypes[1]) * ctx.scale
         grad_x = None
         if ctx.needs_input_grad[0]:
             weight = dense_weight(ctx.base)
             grad_x = (grad.to(weight.dtype) @ weight).to(grad.dtype).addmm_(by_low, down).view(ctx.shape)
         return grad_x, grad_a, grad_b, None, None, None
+
+
+def _in_float32(a: Tensor, b: Tensor) -> Tensor:
+    """a @ b with a sum that is never rounded to 16 bits: the masters' gradients are in float32."""
+    if a.is_cuda and a.dtype != torch.float32:
+        return torch.mm(a, b, out_dtype=torch.float32)
+    return a.float() @ b.float()
 
 
 def forbids_sharing(layer: "LoraLayer") -> str | None:

@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Any
 from pipeline.errors import ConfigError
 from stages.kernels.step import STEPS
 from stages.training.config import TrainConfig
+from stages.training.memory import Plan
 
 if TYPE_CHECKING:
     from transformers import TrainingArguments
 
+CHECKPOINTING = ("activation_checkpointing", "gradient_checkpointing")
 DEVICES = ("auto", "cpu", "cuda")
 
 EVALUATION = "evaluation is a stage of its own"
@@ -151,15 +153,16 @@ def _check_choice(key: str, value: Any, known: tuple[str, ...] | None) -> None:
             raise ConfigError(f"train.{key}={item!r}: known are {', '.join(known)}{hint}")
 
 
-def build(arguments: type, config: TrainConfig, *, rows: int, ckpt: Path, device: str) -> "TrainingArguments":
+def build(
+    arguments: type, config: TrainConfig, *, rows: int, ckpt: Path, device: str, fit: Plan
+) -> "TrainingArguments":
     """The trainer's arguments for `rows` training sequences. `batch_size` rows make one optimizer step."""
-    micro = config.runtime.micro_batch or config.batch_size
-    train = dict(config.train)
+    micro, train = fit.micro_batch, dict(config.train)
     steps = train.get("max_steps", -1)
     if steps <= 0:
         steps = math.ceil(math.ceil(rows / config.batch_size) * train.get("num_train_epochs", 1.0))
     defaults = {
-        _checkpointing(arguments, train): False,
+        _checkpointing(arguments, train): fit.checkpointing,
         "num_train_epochs": 1.0,
         "warmup_steps": 0,
         "disable_tqdm": True,
@@ -187,7 +190,7 @@ def build(arguments: type, config: TrainConfig, *, rows: int, ckpt: Path, device
 
 
 def _checkpointing(arguments: type, train: dict[str, Any]) -> str:
-    """TRL switches activation checkpointing on, which costs LoRA half as much again; its field has two names."""
+    """TRL switches it on, which costs LoRA half as much again; its field has had two names."""
     names = {f.name for f in dataclasses.fields(arguments)}
-    new = "activation_checkpointing" in names and "gradient_checkpointing" not in train
-    return "activation_checkpointing" if new else "gradient_checkpointing"
+    new, old = CHECKPOINTING
+    return new if new in names and old not in train else old

@@ -4,6 +4,7 @@ import json
 import math
 import time
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ from stages.kernels import step
 from stages.models.adapters import peft_config
 from stages.models.chain import Policy, extend, load_policy, resolve_device
 from stages.models.chat import Example
-from stages.training import probes
+from stages.training import arguments, memory, probes
 from stages.training.tracking import tracked
 
 if TYPE_CHECKING:
@@ -60,6 +61,22 @@ def new_adapter(ctx: Context) -> Any:
 
     set_seed(ctx.config.seed)
     return peft_config(ctx.config.peft)
+
+
+def fit_memory(ctx: Context, policy: Policy, tokens: int) -> memory.Plan:
+    """How many rows of up to `tokens` tokens go through in one pass, said and recorded; the same one when resumed."""
+    config = ctx.config
+    asked = [value for name, value in config.train.items() if name in arguments.CHECKPOINTING]
+    made = memory.plan(
+        memory.shape_of(policy.model, config.peft.r), tokens=tokens, batch=config.batch_size, device=policy.device,
+        memory=memory.of_device(policy.device), asked_rows=config.runtime.micro_batch,
+        asked_checkpointing=asked[-1] if asked else None,
+    )  # fmt: skip
+    if not config.runtime.micro_batch:
+        made = memory.remembered(ctx.ckpt / "plan.json", made)
+    ctx.record("memory", asdict(made))
+    ctx.log(f"memory: {made}")
+    return made
 
 
 def take_step(ctx: Context, policy: Policy) -> str:

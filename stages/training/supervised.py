@@ -15,7 +15,8 @@ def fit(ctx: Context, policy: Policy, examples: Sequence[Example], *, pack: bool
 
     before = probes.next_token_logits(policy.model, policy.tokenizer)
     dataset = run.packed(ctx, examples) if pack else run.one_each(examples)
-    args = arguments.build(SFTConfig, ctx.config, rows=len(dataset), ckpt=ctx.ckpt, device=policy.device)
+    memory = run.fit_memory(ctx, policy, max(map(len, dataset["input_ids"])))
+    args = arguments.build(SFTConfig, ctx.config, rows=len(dataset), ckpt=ctx.ckpt, device=policy.device, fit=memory)
     args.packing = pack
     args.dataset_kwargs = {"skip_prepare_dataset": True}
 

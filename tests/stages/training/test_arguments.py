@@ -10,6 +10,7 @@ from pipeline.errors import ConfigError
 from pipeline.schema import Runtime
 from stages.training import arguments
 from stages.training.config import TrainConfig, check_data
+from stages.training.memory import Plan
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +30,8 @@ def config(train=None, **settings):
 
 
 def build(library, made, tmp_path, rows=100):
-    return arguments.build(library, made, rows=rows, ckpt=tmp_path / "ckpt", device="cpu")
+    fit = Plan(made.runtime.micro_batch or made.batch_size, checkpointing=False, per_row=0, fixed=0, room=0)
+    return arguments.build(library, made, rows=rows, ckpt=tmp_path / "ckpt", device="cpu", fit=fit)
 
 
 def test_misspelt_key_names_the_nearest_one(library):
