@@ -21,6 +21,7 @@ class Runtime:
     micro_batch: int = 0  # rows in one forward pass; 0 = the stage's own choice. The global batch stays the same
     save_steps: int = 0  # optimizer steps between checkpoints; 0 = a tenth of the run
     logging_steps: int = 5  # optimizer steps between two points of the loss curve
+    dequant_cache_gib: float = 0.0  # GiB for 4-bit weights kept dense, which is faster; of the method qlora
 
 
 @dataclass
@@ -49,7 +50,7 @@ class ModelConfig:
 class PeftConfig:
     """The adapter that a training stage adds on top of its input's chain."""
 
-    method: str = "lora"
+    method: str = "lora"  # lora, or qlora: the same adapter on a base of 4-bit weights
     r: int = 16
     alpha: float = 32.0
     dropout: float = 0.0

@@ -48,7 +48,6 @@ NOTES = {  # meanings of keys that their names nearly give away, so that the cod
     "suite": "whose result decides",
     "confidence": "of the interval around the change",
     "project": "name of the wandb project",
-    "peft.method": "what kind of adapter; only lora in this version",
     "peft.r": "rank of the two matrices",
     "peft.alpha": "the adapter's output is scaled by alpha / r",
     "peft.dropout": "on the adapter's input, while training",

@@ -30,6 +30,8 @@ class Evaluate(Stage):
         for name in ("save_steps", "logging_steps"):
             if getattr(config.runtime, name) != getattr(Runtime(), name):
                 raise ConfigError(f"eval.runtime.{name}: an evaluation takes no optimizer steps; take it out")
+        if config.runtime.dequant_cache_gib < 0:
+            raise ConfigError(f"eval.runtime.dequant_cache_gib={config.runtime.dequant_cache_gib}: at least 0")
         for name, suite in config.suites.items():
             _measurement(name, suite)
             if suite.limit < 0:
@@ -42,7 +44,10 @@ class Evaluate(Stage):
         rows = {name: suite_rows(name, suite, ctx) for name, suite in config.suites.items()}
         _threads(config.runtime.threads)
         start = time.perf_counter()
-        policy = load_policy(ctx.inputs["model"], ctx.lineage, device=config.runtime.device)
+        policy = load_policy(
+            ctx.inputs["model"], ctx.lineage, device=config.runtime.device,
+            cache=ctx.cache, dequant_cache_gib=config.runtime.dequant_cache_gib,
+        )  # fmt: skip
         timing: dict[str, Any] = {"load_seconds": round(time.perf_counter() - start, 3), "suites": {}}
         results = []
         for name, suite in config.suites.items():

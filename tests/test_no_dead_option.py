@@ -24,7 +24,14 @@ from pipeline.registry import load_kinds
 from pipeline.schema import Evaluation, Experiment, Gate, ModelConfig, PeftConfig, Runtime, Suite, Tracker
 
 CONF = Path(importlib.import_module("conf").__path__[0])
-RUNTIME = {"device": "cuda", "threads": 3, "micro_batch": 2, "save_steps": 3, "logging_steps": 9}
+RUNTIME = {
+    "device": "cuda",
+    "threads": 3,
+    "micro_batch": 2,
+    "save_steps": 3,
+    "logging_steps": 9,
+    "dequant_cache_gib": 1.5,
+}
 PLACES = {"kind": None, "inputs": None, "data": None}  # ids of other artifacts: `test_inputs_and_data...`
 TRAINING = {
     **PLACES,
@@ -74,7 +81,7 @@ CHANGES = {
     "evaluate": {
         **PLACES,
         "suites": {"s": Suite("choice", "d")},
-        **{f"runtime.{name}": RUNTIME[name] for name in ("device", "threads", "micro_batch")},
+        **{f"runtime.{name}": RUNTIME[name] for name in ("device", "threads", "micro_batch", "dequant_cache_gib")},
     },
 }
 # The planner makes these configs itself, from `model` and `eval`, and gives no way to set the rest.
@@ -304,7 +311,7 @@ def test_where_a_stage_runs_is_told_to_torch(name, bench, base, monkeypatch):
 
     seen = []
     monkeypatch.setattr(torch, "set_num_threads", lambda count: seen.append(count))
-    monkeypatch.setattr(run, "load_policy", lambda *args, device: seen.append(device) or SimpleNamespace())
+    monkeypatch.setattr(run, "load_policy", lambda *args, device, **rest: seen.append(device) or SimpleNamespace())
     monkeypatch.setattr(run.probes, "require", lambda *args: None)
     monkeypatch.setattr(run.probes, "template_equals_upstream", lambda *args: None)
     config = bench.config("sft", runtime=Runtime(**{"device": "cpu", name: RUNTIME[name]}))

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.errors import ConfigError
 from pipeline.schema import PeftConfig
+from stages.models.quantization import require_library
 
 if TYPE_CHECKING:
     import peft
@@ -23,7 +24,13 @@ def lora(config: PeftConfig) -> "peft.PeftConfig":
     )
 
 
-METHODS: dict[str, Callable[[PeftConfig], "peft.PeftConfig"]] = {"lora": lora}
+def qlora(config: PeftConfig) -> "peft.PeftConfig":
+    """The adapter of `lora` on a base of 4-bit weights (Dettmers et al. 2023, arXiv 2305.14314)."""
+    require_library()
+    return lora(config)
+
+
+METHODS: dict[str, Callable[[PeftConfig], "peft.PeftConfig"]] = {"lora": lora, "qlora": qlora}
 QUANTIZED = ("qlora",)  # methods whose base is loaded with 4-bit weights
 
 

@@ -120,6 +120,7 @@ def check_sizes(config: TrainConfig) -> None:
         ("runtime.save_steps", runtime.save_steps, 0),
         ("runtime.logging_steps", runtime.logging_steps, 1),
         ("runtime.threads", runtime.threads, 0),
+        ("runtime.dequant_cache_gib", runtime.dequant_cache_gib, 0),
     ):
         if value < least:
             raise ConfigError(f"{name}={value}: at least {least}")

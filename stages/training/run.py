@@ -29,7 +29,10 @@ def open_policy(ctx: Context) -> Policy:
     started = time.monotonic()
     if ctx.config.runtime.threads:
         torch.set_num_threads(ctx.config.runtime.threads)
-    policy = load_policy(ctx.inputs["policy"], ctx.lineage, device=resolve_device(ctx.config.runtime.device))
+    policy = load_policy(
+        ctx.inputs["policy"], ctx.lineage, device=resolve_device(ctx.config.runtime.device),
+        method=ctx.config.peft.method, cache=ctx.cache, dequant_cache_gib=ctx.config.runtime.dequant_cache_gib,
+    )  # fmt: skip
     probes.require(ctx, [probes.template_equals_upstream(policy)])
     ctx.record("timing", {"load_seconds": time.monotonic() - started})
     return policy
