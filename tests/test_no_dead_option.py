@@ -38,6 +38,7 @@ TRAINING = {
     "seed": 7,
     "max_length": 99,
     "batch_size": 16,
+    "step": "trl",
     "train": {"learning_rate": 0.5},
     "peft.method": "other",
     "peft.r": 3,
@@ -275,10 +276,14 @@ TRAIN = {
 def built(config, tmp_path):
     import trl
 
-    from stages.training import arguments
+    from stages.training import arguments, memory
 
+    shape = memory.Shape(layers=2, hidden=8, intermediate=8, heads=1, vocabulary=50, trained=100, weights=100, size=4)
+    fit = memory.plan(
+        shape, tokens=8, batch=config.batch_size, memory=2**30, device="cpu", asked_rows=config.runtime.micro_batch
+    )
     library = trl.DPOConfig if config.kind == "dpo" else trl.SFTConfig
-    return arguments.build(library, config, rows=100, ckpt=tmp_path, device="cpu")
+    return arguments.build(library, config, rows=100, ckpt=tmp_path, device="cpu", fit=fit)
 
 
 def stage_file(kind):

@@ -68,6 +68,14 @@ def test_the_same_config_gives_the_same_bytes_and_another_seed_does_not(stage):
         assert (drawn[0][name] - drawn[1][name]).abs().mean() > 0.5 * drawn[0][name].abs().mean()
 
 
+def test_both_steps_train_the_same_adapter_up_to_rounding(stage):
+    fast, plain = stage(), stage(step="trl")
+    assert plain.sections["training"]["step"] == "trl (asked for)"
+    drawn = [load_file(m.artifact.path / "model" / "adapter" / "adapter_model.safetensors") for m in (fast, plain)]
+    for name in drawn[0]:
+        assert (drawn[0][name] - drawn[1][name]).norm() < 1e-3 * drawn[1][name].norm()
+
+
 @pytest.mark.parametrize("torn", [None, "no state", "empty state", "half a state"])
 def test_resuming_gives_the_bytes_of_an_undisturbed_run(stage, tmp_path, torn):
     whole = stage()
