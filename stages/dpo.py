@@ -107,7 +107,7 @@ def _trainer(ctx: Context, policy: Policy, pairs: list[Pair]) -> "DPOTrainer":
     from trl import DPOConfig, DPOTrainer
 
     class Trainer(DPOTrainer):
-        """The pairs are tokenized already, and reference log-probabilities are not cached under a library's hash."""
+        """The pairs are tokenized already, and reference log-probabilities are cached under what decides them."""
 
         def create_model_card(self, *args: Any, **kwargs: Any) -> None:
             """The manifest describes the artifact; a card for each checkpoint would only cost time."""
