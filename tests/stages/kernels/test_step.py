@@ -61,9 +61,7 @@ MASKS = {
 def plain_loss(found, inputs):
     """Sum over supervised tokens of -log p, by full logits."""
     logits = found(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"]).logits[:, :-1]
-    return cross_entropy(
-        logits.flatten(0, 1), inputs["labels"][:, 1:].flatten(), ignore_index=IGNORE, reduction="sum"
-    )
+    return cross_entropy(logits.flatten(0, 1), inputs["labels"][:, 1:].flatten(), ignore_index=IGNORE, reduction="sum")
 
 
 # -- the answer ---------------------------------------------------------------------------------------------------
@@ -192,7 +190,7 @@ def test_trls_own_step_is_left_alone():
 def test_an_input_that_the_fast_step_does_not_read_is_an_error():
     """Better than another loss: TRL may pass more than it does today."""
     found, inputs = fast(), batch(2, MASKS["some"])
-    with pytest.raises(StageFailed, match="token_type_ids.*set step: trl"):
+    with pytest.raises(StageFailed, match=r"token_type_ids.*set step: trl"):
         found(**inputs, token_type_ids=inputs["labels"], fused_lm_head=True)
     found(**inputs, token_type_ids=None, fused_lm_head=True)
 
@@ -200,7 +198,7 @@ def test_an_input_that_the_fast_step_does_not_read_is_an_error():
 def test_noise_on_embeddings_is_an_error():
     """NEFTune's noise differs for each row of a batch, and by its padded length; there are no such rows here."""
     trainer = sft_trainer(net(), "fast", neftune_noise_alpha=5.0, max_steps=1, save_strategy="no")
-    with pytest.raises(StageFailed, match="neftune_noise_alpha.*set step: trl"):
+    with pytest.raises(StageFailed, match=r"neftune_noise_alpha.*set step: trl"):
         trainer.train()
 
 

@@ -1,0 +1,12 @@
+"""Toy prompts are short: here every prompt that comes twice is shared, or little of the fast step would be tested."""
+
+import pytest
+
+
+@pytest.fixture(autouse=True, scope="package")
+def every_prompt_is_shared():
+    from stages.kernels import rows
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rows, "SHARED_FROM", 1)
+        yield
