@@ -1,6 +1,7 @@
 """`dpo`: direct preference optimization against the input policy (Rafailov et al. 2023, arXiv 2305.18290)."""
 
 import random
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -117,8 +118,11 @@ def _trainer(ctx: Context, policy: Policy, pairs: list[Pair]) -> "DPOTrainer":
 
         def _precompute_ref_logps(self, dataset: Any, name: str, batch_size: int) -> Any:
             file = reference.cache_file(ctx.cache, policy, run.take_step(ctx, policy), self.ld_alpha)
+            started = time.monotonic()
             # One pair at a time on a CPU: the numbers then do not depend on which other pairs were known already.
-            return reference.with_reference(self, dataset, 1 if policy.device == "cpu" else batch_size, file)
+            found = reference.with_reference(self, dataset, 1 if policy.device == "cpu" else batch_size, file)
+            ctx.record("timing", {**ctx.sections["timing"], "reference_seconds": time.monotonic() - started})
+            return found
 
     columns = {"prompt_ids": "prompt", "chosen_ids": "chosen", "rejected_ids": "rejected"}
     dataset = Dataset.from_dict({name: [getattr(pair, field) for pair in pairs] for name, field in columns.items()})

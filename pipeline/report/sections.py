@@ -161,7 +161,7 @@ def costs(run: Run) -> dict[str, Any]:
 
 def _cost(node: Node, total: float) -> dict[str, Any]:
     timing = node.section("timing")
-    worked = [timing.get("train_seconds"), *(timing.get("suites") or {}).values()]
+    worked = [timing.get("reference_seconds"), timing.get("train_seconds"), *(timing.get("suites") or {}).values()]
     load, *work = (words.finite(seconds) or 0.0 for seconds in (timing.get("load_seconds"), *worked))
     spent = _spent(node.name, node.seconds, total, load, sum(work))
     return {**spent, "peak": words.memory(node.manifest.get("peak_bytes"))}

@@ -99,12 +99,17 @@ def fuse(layer: "LoraLayer") -> None:
     original, layer.fused_adapter = layer.forward, adapter
 
     def forward(x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        alone = not layer.disable_adapters and not layer.merged and layer.active_adapters == [adapter]
-        if args or kwargs or not alone:
-            return original(x, *args, **kwargs)
         base = layer.get_base_layer()
-        a, b = layer.lora_A[adapter].weight, layer.lora_B[adapter].weight
-        return LowRankLinear.apply(x, a, b, layer.scaling[adapter], base, _frozen(base, x.dtype))
+        frozen = _frozen(base, x.dtype)
+        plain = not args and not kwargs and not layer.merged and layer.active_adapters == [adapter]
+        if not plain or (layer.disable_adapters and frozen is None):
+            return original(x, *args, **kwargs)
+        a, b, scale = layer.lora_A[adapter].weight, layer.lora_B[adapter].weight, layer.scaling[adapter]
+        if (
+            layer.disable_adapters
+        ):  # in the same precision as with it, so that policy and reference differ by nothing else
+            a, b = a.detach()[:0], b.detach()[:, :0]
+        return LowRankLinear.apply(x, a, b, scale, base, frozen)
 
     layer.forward = forward
 
