@@ -1,7 +1,7 @@
 # The commands of a checkout; `make` alone lists them. Each makes the environment first if it is missing or outdated.
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
-.PHONY: help setup named pipeline plan sweep test check docs clean
+.PHONY: help setup named pipeline plan sweep test check bench docs clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3 || echo python3)
 BIN := .venv/bin
@@ -21,6 +21,7 @@ help:
 	@echo "make sweep EXP=legal SET=   one run for each combination        SET=\"stages.dpo.train.beta=0.05,0.1\""
 	@echo "make test                   the tests                           [ARGS=\"-k store\"]"
 	@echo "make check                  style and types"
+	@echo "make bench                  a training step against TRL's     [ARGS=\"--workload dpo\"]"
 	@echo "make docs                   write the tables of docs/config.md from the code"
 	@echo "make clean                  remove .venv and caches; the store stays"
 	@echo
@@ -66,6 +67,9 @@ check: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+bench: $(READY)
+	HF_HUB_OFFLINE=1 $(BIN)/python scripts/bench_step.py $(ARGS)
 
 docs: $(READY)
 	$(BIN)/python scripts/config_reference.py
