@@ -6,13 +6,14 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterable
+from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
 from pipeline.errors import ConfigError, DataError, JourneymanError, StageFailed
 from pipeline.graph import located
-from pipeline.registry import WARM
+from pipeline.registry import WARM, load_kinds
 from pipeline.store import Lock
 from pipeline.worker import Outcome, Request, build, validate
 
@@ -21,11 +22,17 @@ GRACE = 10  # seconds that an interrupted child gets before it is killed
 
 
 def warm(modules: Iterable[str]) -> None:
-    """Name the modules whose packages' `warm` the fork server imports; it starts with the first child."""
+    """Name the modules whose packages' `warm` the fork server imports; it starts with the first child, or ahead."""
     # glibc reads this once, when the server starts: large pages make a tenth of the page faults in tensor-sized buffers
     os.environ.setdefault("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1")
     packages = dict.fromkeys(module.partition(".")[0] for module in modules)
     multiprocessing.set_forkserver_preload(["pipeline.worker", *(f"{package}.{WARM}" for package in packages)])
+
+
+def warm_ahead() -> None:
+    """Start the fork server for all known kinds now, while the command still composes and plans."""
+    warm(found.stage.__module__ for found in load_kinds().values())
+    forkserver.ensure_running()
 
 
 def run_build(spec: Path, lock: Lock, debug: bool) -> Outcome:

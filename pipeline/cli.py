@@ -307,11 +307,17 @@ def _plan_of(options: argparse.Namespace, overrides: Sequence[str]) -> "tuple[Lo
     from pipeline.planner import make_plan
     from pipeline.store import Store
 
-    loaded = load(overrides, options.config_dir)
+    loaded = load(overrides, options.config_dir, _warm_ahead if options.verb == "run" else lambda: None)
     store = Store(Path(loaded.experiment.store.root or "store"))
     use_cache(store.cache / "files.json")
     force = [name for item in options.force for name in item.split(",")]
     return loaded, store, make_plan(loaded.experiment, store, start=options.start, until=options.until, force=force)
+
+
+def _warm_ahead() -> None:
+    from pipeline.children import warm_ahead
+
+    warm_ahead()
 
 
 def _announce(screen: Screen, loaded: "Loaded", store: "Store", plan: "Plan") -> None:

