@@ -6,7 +6,6 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterable
-from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
@@ -31,6 +30,8 @@ def warm(modules: Iterable[str]) -> None:
 
 def warm_ahead() -> None:
     """Start the fork server for all known kinds now, while the command still composes and plans."""
+    from multiprocessing import forkserver
+
     warm(found.stage.__module__ for found in load_kinds().values())
     forkserver.ensure_running()
 
