@@ -23,7 +23,6 @@ help:
 	@echo "make check                  style and types"
 	@echo "make bench                  a training step against TRL's     [ARGS=\"--workload dpo\"]"
 	@echo "make docs                   write the tables of docs/config.md from the code"
-	@echo "make bench                  time a training step against TRL's   [ARGS=\"--workload dpo\"]"
 	@echo "make clean                  remove .venv and caches; the store stays"
 	@echo
 	@echo "SET: overrides, as in SET=\"budget=gpu stages.dpo.train.beta=0.2\".  Experiments: $(EXPERIMENTS)"
@@ -70,14 +69,11 @@ check: $(READY)
 	$(BIN)/mypy
 
 bench: $(READY)
-	HF_HUB_OFFLINE=1 $(BIN)/python scripts/bench_step.py $(ARGS)
+	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(BIN)/python scripts/bench_step.py $(ARGS)
+	@$(BIN)/python scripts/bench_step.py --report
 
 docs: $(READY)
 	$(BIN)/python scripts/config_reference.py
-
-bench: $(READY)
-	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(BIN)/python scripts/bench_step.py $(ARGS)
-	@$(BIN)/python scripts/bench_step.py --report
 
 clean:
 	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
