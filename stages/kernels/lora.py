@@ -105,9 +105,7 @@ def fuse(layer: "LoraLayer") -> None:
         if not plain or (layer.disable_adapters and frozen is None):
             return original(x, *args, **kwargs)
         a, b, scale = layer.lora_A[adapter].weight, layer.lora_B[adapter].weight, layer.scaling[adapter]
-        if (
-            layer.disable_adapters
-        ):  # in the same precision as with it, so that policy and reference differ by nothing else
+        if layer.disable_adapters:  # the chain in the same precision as with it: policy and reference differ by no more
             a, b = a.detach()[:0], b.detach()[:, :0]
         return LowRankLinear.apply(x, a, b, scale, base, frozen)
 

@@ -82,18 +82,37 @@ def test_a_dense_weight_of_four_bits_is_not_kept_for_the_backward_pass():
     assert kept and max(kept) < INTO * OUT
 
 
-def test_equals_pefts_layer_above_a_frozen_chain():
+def above_a_chain():
     from stages.models.chain import _add_low_rank
 
-    def make():
-        layer = wrapped()
-        base = layer.get_base_layer()
-        base.register_buffer("chain_a", torch.randn(3, INTO))
-        base.register_buffer("chain_b", torch.randn(OUT, 3))
-        base.register_forward_hook(_add_low_rank)
-        return layer
+    layer = wrapped()
+    base = layer.get_base_layer()
+    base.register_buffer("chain_a", torch.randn(3, INTO))
+    base.register_buffer("chain_b", torch.randn(OUT, 3))
+    base.register_forward_hook(_add_low_rank)
+    return layer
 
-    check_fused(make)
+
+def test_equals_pefts_layer_above_a_frozen_chain():
+    check_fused(above_a_chain)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_chain_stays_on_when_the_adapter_is_off(dtype):
+    """And is computed alike, so that a fresh adapter changes nothing in 16 bits either: DPO begins at ln 2."""
+    layer, plain = above_a_chain(), above_a_chain()
+    lora.fuse(layer)
+    for each in (layer, plain):
+        each.get_base_layer().to(dtype)
+        each.lora_B["default"].weight.data.zero_()
+    x = torch.randn(40, INTO).to(dtype)
+    with torch.no_grad():
+        on = layer(x)
+        for each in (layer, plain):
+            each.enable_adapters(False)
+        off, expected = layer(x), plain(x)
+    assert torch.equal(on, off) if dtype == torch.bfloat16 else relative(on, off) <= 1e-6
+    torch.testing.assert_close(off, expected, **({} if dtype == torch.float32 else {"rtol": 0.05, "atol": 0.1}))
 
 
 def test_the_first_layer_needs_no_gradient_of_its_input():
