@@ -4,7 +4,10 @@ It also quiets them: their progress bars and notices about each other would bury
 """
 
 import ctypes
+import functools
+import gc
 import importlib
+import importlib.metadata
 import logging
 import os
 import warnings
@@ -39,6 +42,9 @@ def keep_freed_memory() -> None:
 
 
 keep_freed_memory()
+# Each library lists all installed packages once; and what is imported stays, so looking for garbage in it is in vain.
+importlib.metadata.packages_distributions = functools.cache(importlib.metadata.packages_distributions)
+gc.disable()
 for library, names in LIBRARIES.items():
     with suppress(ImportError):
         module = importlib.import_module(library)
@@ -51,3 +57,6 @@ with suppress(ImportError, AttributeError):
 
     transformers_logging.disable_progress_bar()
     transformers_logging.set_verbosity_error()
+
+gc.freeze()
+gc.enable()

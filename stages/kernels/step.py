@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from stages.kernels.head import Scores
-    from stages.kernels.rows import Row
+    from stages.kernels.layout import Row
 
 STEPS = ("fast", "trl")
 
@@ -108,18 +108,18 @@ def log_probs(
     position_ids: "Tensor | None" = None, use_cache: bool = False,
 ) -> Any:  # fmt: skip
     """Per-token fields, (B, L - 1) each, zero where the label is -100, of a batch (B, L) as TRL collates it."""
-    from stages.kernels import head, rows
+    from stages.kernels import head, layout
     from stages.kernels.tree import no_mask
 
-    batch = list(rows.sequences(input_ids, labels, attention_mask, position_ids))
-    row = rows.lay_out(batch, input_ids.device)
+    batch = list(layout.sequences(input_ids, labels, attention_mask, position_ids))
+    row = layout.lay_out(batch, input_ids.device)
     hidden = model.base_model(
         input_ids=row.ids, position_ids=row.tree.positions(), attention_mask=no_mask(row.ids.device), tree=row.tree,
         use_cache=False,
     ).last_hidden_state[0]  # fmt: skip
     output = model.get_output_embeddings()
     scores = head.score(hidden[row.after], output.weight, output.bias, row.targets, head.logits_of(model))
-    return _spread(scores, row, labels[:, 1:] != rows.IGNORE)
+    return _spread(scores, row, labels[:, 1:] != layout.IGNORE)
 
 
 def _spread(scores: "Scores", row: "Row", mask: "Tensor") -> Any:

@@ -5,8 +5,8 @@ import pytest
 
 @pytest.fixture(autouse=True, scope="package")
 def every_prompt_is_shared():
-    from stages.kernels import rows
+    from stages.kernels import layout
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(rows, "SHARED_FROM", 1)
+        patch.setattr(layout, "SHARED_FROM", 1)
         yield

@@ -9,8 +9,7 @@ from kernel_toys import PAIRS, dpo_trainer, gradients, lora, net, outcome, sft_t
 from torch.nn.functional import cross_entropy
 
 from pipeline.errors import StageFailed
-from stages.kernels import rows as layout
-from stages.kernels import step
+from stages.kernels import layout, step
 from stages.models.chat import IGNORE
 
 LENGTH = 12

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stages.kernels.rows import IGNORE, Sequence, lay_out, sequences
+from stages.kernels.layout import IGNORE, Sequence, lay_out, sequences
 
 quick = settings(max_examples=40, derandomize=True, deadline=None)
 CPU = torch.device("cpu")
