@@ -286,6 +286,7 @@ def process(project):
             [sys.executable, str(HERE / "toy_command.py"), "run", "experiment=chain", "--until", "first", *words],
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
             env={**os.environ, "PYTHONPATH": str(HERE)},
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # a background job ignores it
         )  # fmt: skip
         started.append(child)
         return child
