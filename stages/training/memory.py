@@ -107,7 +107,9 @@ def remembered(file: Path, made: Plan) -> Plan:
     if file.exists():
         return Plan(**json.loads(file.read_text()))
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps(asdict(made)))
+    part = file.with_suffix(".part")
+    part.write_text(json.dumps(asdict(made)))
+    part.replace(file)  # a kill leaves the whole plan or none
     return made
 
 

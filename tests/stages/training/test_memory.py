@@ -58,6 +58,12 @@ def test_a_resumed_training_keeps_the_plan_it_began_with(tmp_path):
     assert memory.remembered(file, plan(5)) == first
 
 
+def test_a_kill_while_the_plan_is_written_leaves_none(tmp_path):
+    file = tmp_path / "plan.json"
+    file.with_suffix(".part").write_text('{"micro_b')
+    assert memory.remembered(file, plan(5)) == memory.remembered(file, plan(140)) == plan(5)
+
+
 def test_the_shape_counts_an_adapter_on_every_linear_layer_but_the_head(sft):
     """Against the adapter that a stage has trained with the same rank."""
     from safetensors.torch import load_file
