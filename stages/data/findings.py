@@ -1,4 +1,4 @@
-"""What is wrong with a data set, or worth knowing about it: one finding for each kind of fault, with rows to look at."""
+"""What is wrong with a data set, or worth knowing: one finding for each kind of fault, with rows to look at."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
