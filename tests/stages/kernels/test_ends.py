@@ -1,0 +1,128 @@
+"""Reward models: the same scores, losses and gradients as TRL's RewardTrainer, with common beginnings computed once."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from kernel_toys import ARCHITECTURES, SIZES, USUAL, check_equal, ids, lora, outcome, tokenizer
+
+from stages.kernels import ends
+from stages.kernels import step as steps
+
+
+def judge(architecture="llama", seed=0, **changes):
+    """A frozen reward model with random weights."""
+    import transformers
+
+    name, own = ARCHITECTURES[architecture]
+    settings = {"vocab_size": len(tokenizer()), "pad_token_id": tokenizer().pad_token_id, "num_labels": 1}
+    config = getattr(transformers, f"{name}Config")(**{**settings, **SIZES, **own, **changes})
+    torch.manual_seed(seed)
+    model = getattr(transformers, f"{name}ForSequenceClassification")(config)
+    for parameter in model.parameters():
+        parameter.data.mul_(4 if parameter.dim() > 1 else 1)
+    return model.requires_grad_(False)
+
+
+def pair(seed, prompt, chosen, rejected):
+    start = ids(seed, prompt)
+    return {"chosen_ids": start + ids(seed + 100, chosen), "rejected_ids": start + ids(seed + 200, rejected)}
+
+
+PAIRS = [pair(1, 20, 7, 9), pair(2, 12, 1, 6), pair(3, 9, 8, 4), pair(4, 15, 5, 5), pair(5, 3, 11, 2)]
+
+
+def trainer(model, step, pairs=PAIRS, **flags):
+    from datasets import Dataset
+    from trl import RewardConfig, RewardTrainer
+
+    margins = [{**row, "margin": 0.5 * i} for i, row in enumerate(pairs)] if flags.pop("margins", False) else pairs
+    args = RewardConfig(**{**USUAL, "per_device_train_batch_size": len(pairs), **flags})
+    torch.manual_seed(1)
+    made = RewardTrainer(
+        model, args=args, train_dataset=Dataset.from_list(margins), processing_class=tokenizer(),
+        peft_config=lora(task_type="SEQ_CLS", modules_to_save=["score"]),
+    )  # fmt: skip
+    made.said = steps.install(model, step)
+    return made
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_loss_and_gradients_equal_trls(architecture):
+    fast = trainer(judge(architecture), "fast")
+    assert fast.said.startswith("fast (")
+    check_equal(outcome(fast), outcome(trainer(judge(architecture), "trl")))
+
+
+@pytest.mark.parametrize("flags", [{"margins": True}, {"center_rewards_coefficient": 0.1}])
+def test_options_of_the_loss_equal_trls(flags):
+    check_equal(outcome(trainer(judge(), "fast", **flags)), outcome(trainer(judge(), "trl", **flags)))
+
+
+def test_recomputed_activations_change_nothing():
+    check_equal(
+        outcome(trainer(judge(), "fast", activation_checkpointing=True)),
+        outcome(trainer(judge(), "fast")),
+    )
+
+
+def test_the_head_of_the_scores_is_trained():
+    """The layer that scores is no part of the adapter, and still gets its gradient."""
+    _, gradients, _ = outcome(trainer(judge(), "fast"))
+    assert any("score" in name for name in gradients)
+
+
+@given(st.lists(st.lists(st.integers(3, 6), min_size=1, max_size=30), min_size=1, max_size=8), st.booleans())
+@settings(max_examples=60, deadline=None)
+def test_any_batch_gets_the_scores_of_the_plain_model(sequences, left):
+    """Equal sequences, one inside another, and padding on either side are included."""
+    plain, fast = judge(), judge()
+    steps.install(fast, "fast")
+    width, pad = max(map(len, sequences)), tokenizer().pad_token_id
+    rows = [
+        ([pad] * (width - len(s)) + s, [0] * (width - len(s)) + [1] * len(s)) if left
+        else (s + [pad] * (width - len(s)), [1] * len(s) + [0] * (width - len(s)))
+        for s in sequences
+    ]  # fmt: skip
+    batch = {"input_ids": torch.tensor([r[0] for r in rows]), "attention_mask": torch.tensor([r[1] for r in rows])}
+    with torch.no_grad():
+        torch.testing.assert_close(fast(**batch).logits, plain(**batch).logits, rtol=1e-4, atol=1e-4)
+
+
+def test_what_comes_after_the_last_token_that_is_no_padding_is_not_judged():
+    """Where EOS is the padding token, Transformers reads the token before it; so do we."""
+    plain, fast = judge(), judge()
+    steps.install(fast, "fast")
+    pad = tokenizer().pad_token_id
+    batch = {"input_ids": torch.tensor([[5, 6, 7, pad, pad]]), "attention_mask": torch.tensor([[1, 1, 1, 1, 0]])}
+    with torch.no_grad():
+        torch.testing.assert_close(fast(**batch).logits, plain(**batch).logits)
+
+
+@given(st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=12), min_size=1, max_size=9))
+def test_groups_hold_every_sequence_once_and_what_they_share_is_shared(sequences):
+    found = list(ends.groups(sequences))
+    assert sorted(member for members, _ in found for member in members) == list(range(len(sequences)))
+    for members, shared in found:
+        assert len({tuple(sequences[member][:shared]) for member in members}) == 1
+
+
+def test_the_prompt_of_a_pair_is_run_once():
+    prompt = list(range(10, 30))
+    layout = ends.lay_out([[*prompt, 1, 2, 3], [*prompt, 4, 5]], torch.device("cpu"))
+    assert layout.ids.shape == (1, len(prompt) + 5)
+    assert layout.last.tolist() == [22, 24]
+
+
+def test_a_common_system_turn_does_not_keep_a_pair_apart():
+    """Two pairs with one beginning of 10 tokens: each pair shares its own longer prompt."""
+    system, first, second = [7] * 10, [8] * 20, [9] * 20
+    sequences = [system + first + [1], system + second + [1], system + first + [2], system + second + [2]]
+    assert [sorted(members) for members, _ in ends.groups(sequences)] == [[0, 2], [1, 3]]
+
+
+def test_a_call_with_more_than_tokens_goes_to_the_models_own_forward():
+    plain, fast = judge(), judge()
+    steps.install(fast, "fast")
+    batch = {"input_ids": torch.tensor([[5, 6, 7]]), "labels": torch.tensor([1.0])}
+    torch.testing.assert_close(fast(**batch).loss, plain(**batch).loss)
