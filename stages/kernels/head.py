@@ -1,7 +1,8 @@
 """Log-probabilities under a frozen output layer, whose gradient is known as soon as they are.
 
 With logits z = W h, the gradient of log p(target) is W^T (onehot - softmax(z)): made in the forward pass, it only has
-to be scaled in the backward pass. Two products with W instead of three, and no logits are kept.
+to be scaled in the backward pass. Two products with W instead of three, and no logits are kept. The entropy H has the
+gradient -W^T (p (log p + H)), which costs one product more and is made where it is asked for.
 """
 
 from dataclasses import dataclass
@@ -38,7 +39,8 @@ def logits_of(model: "PreTrainedModel") -> Logits:
 
 @dataclass
 class Scores:
-    """For each of N rows: log-probability (with gradient), entropy, log of the summed squares, mean logit, top-1."""
+    """For each of N rows: log-probability (with gradient), entropy (with gradient where asked), log of the summed
+    squares, mean logit, top-1."""
 
     log_probs: Tensor
     entropy: Tensor
@@ -47,19 +49,27 @@ class Scores:
     is_top1: Tensor
 
 
-def score(hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, logits: Logits = Logits()) -> Scores:
-    """Score targets (N,) after hidden states (N, D) under the frozen layer weight (V, D), bias (V,)."""
-    return Scores(*FrozenHead.apply(hidden, weight, bias, targets, logits))
+def score(
+    hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, logits: Logits = Logits(), *,
+    entropy_gradient: bool = False,
+) -> Scores:  # fmt: skip
+    """Score targets (N,) after hidden states (N, D) under the frozen layer weight (V, D), bias (V,).
+
+    `entropy_gradient`: the entropy has a gradient too, for a bonus on it as in PPO.
+    """
+    return Scores(*FrozenHead.apply(hidden, weight, bias, targets, logits, entropy_gradient))
 
 
 class FrozenHead(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, logits: Logits
-    ) -> tuple[Tensor, ...]:
+        ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, logits: Logits,
+        entropy_gradient: bool,
+    ) -> tuple[Tensor, ...]:  # fmt: skip
         fields = [hidden.new_empty(len(hidden), dtype=torch.float32) for _ in range(4)]
         top1 = torch.empty_like(targets, dtype=torch.bool)
-        grad = torch.empty_like(hidden, dtype=torch.float32) if ctx.needs_input_grad[0] else None
+        kept = (1 + entropy_gradient) * ctx.needs_input_grad[0]
+        grads = [torch.empty_like(hidden, dtype=torch.float32) for _ in range(kept)]
         step = ROWS_AT_ONCE[hidden.device.type]
         for rows in (slice(at, at + step) for at in range(0, len(hidden), step)):
             z = _logits(hidden[rows], weight, bias, logits)
@@ -70,17 +80,19 @@ class FrozenHead(torch.autograd.Function):
             values = (found, -torch.linalg.vecdot(p, log_p), torch.linalg.vecdot(p, p).log(), z.mean(dim=1))
             for field, value in zip(fields, values, strict=True):
                 field[rows] = value
-            if grad is not None:
-                grad[rows] = _gradient(p, z, targets[rows], weight, logits)
-        ctx.save_for_backward(grad)
+            if len(grads) > 1:
+                grads[1][rows] = _of_entropy(p, log_p, values[1], z, weight, logits)
+            if grads:
+                grads[0][rows] = _of_log_prob(p, z, targets[rows], weight, logits)
+        ctx.save_for_backward(*grads)
         ctx.dtype = hidden.dtype
-        ctx.mark_non_differentiable(*fields[1:], top1)
+        ctx.mark_non_differentiable(*fields[len(grads) or 1 :], top1)
         return *fields, top1
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None, None]:
-        (grad,) = ctx.saved_tensors
-        return (grad * grads[0][:, None]).to(ctx.dtype), None, None, None, None
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        parts = [kept * grad[:, None] for kept, grad in zip(ctx.saved_tensors, grads, strict=False)]
+        return sum(parts[1:], parts[0]).to(ctx.dtype), None, None, None, None, None
 
 
 def _logits(hidden: Tensor, weight: Tensor, bias: Tensor | None, logits: Logits) -> Tensor:
@@ -90,8 +102,8 @@ def _logits(hidden: Tensor, weight: Tensor, bias: Tensor | None, logits: Logits)
     return z if logits.cap is None else z.div_(logits.cap).tanh_().mul_(logits.cap)
 
 
-def _gradient(p: Tensor, z: Tensor, targets: Tensor, weight: Tensor, logits: Logits) -> Tensor:
-    """Of the targets' log-probabilities with respect to h, (n, D) in float32; overwrites p (n, V).
+def _of_log_prob(p: Tensor, z: Tensor, targets: Tensor, weight: Tensor, logits: Logits) -> Tensor:
+    """Gradient of the targets' log-probabilities with respect to h, (n, D) in float32; overwrites p (n, V).
 
     The target's own row of W, the largest part, is added in float32: in 16 bits the product alone would be rounded
     once more than TRL's.
@@ -99,10 +111,20 @@ def _gradient(p: Tensor, z: Tensor, targets: Tensor, weight: Tensor, logits: Log
     at = torch.arange(len(targets), device=targets.device), targets
     by_logit = p.neg_()
     by_logit[at] += 1
+    by_output = _before_scale_and_cap(by_logit, z, logits)
+    own = by_output[at][:, None] * weight[targets].float()
+    by_output[at] = 0
+    return own.add_(by_output.to(weight.dtype) @ weight)
+
+
+def _of_entropy(p: Tensor, log_p: Tensor, entropy: Tensor, z: Tensor, weight: Tensor, logits: Logits) -> Tensor:
+    """Gradient of the entropy with respect to h, (n, D) in float32: dH/dz = -p (log p + H)."""
+    by_logit = (log_p + entropy[:, None]).mul_(p).neg_()
+    return (_before_scale_and_cap(by_logit, z, logits).to(weight.dtype) @ weight).float()
+
+
+def _before_scale_and_cap(by_logit: Tensor, z: Tensor, logits: Logits) -> Tensor:
+    """The gradient with respect to W h, from that with respect to z (n, V); in place."""
     if logits.cap is not None:
         by_logit.mul_(1 - (z / logits.cap).square_())
-    if logits.scale != 1.0:
-        by_logit.mul_(logits.scale)
-    own = by_logit[at][:, None] * weight[targets].float()
-    by_logit[at] = 0
-    return own.add_(by_logit.to(weight.dtype) @ weight)
+    return by_logit.mul_(logits.scale) if logits.scale != 1.0 else by_logit

@@ -39,20 +39,23 @@ def test_every_field_and_the_gradient(monkeypatch, logits, with_bias, rows_at_on
     hidden, weight, bias, targets = inputs()
     bias = bias if with_bias else None
     ours, truth = hidden.clone().requires_grad_(), hidden.double().requires_grad_()
-    found = score(ours, weight, bias, targets, logits)
+    found = score(ours, weight, bias, targets, logits, entropy_gradient=True)
     expected = defined(truth, weight.double(), bias.double() if with_bias else None, targets, logits)
     for name, value in vars(found).items():
         torch.testing.assert_close(value, expected[name].to(value.dtype), rtol=1e-5, atol=1e-5)
     by_row = torch.linspace(-1, 2, N)
-    (found.log_probs * by_row).sum().backward()
-    (expected["log_probs"] * by_row).sum().backward()
-    torch.testing.assert_close(ours.grad, truth.grad.float(), rtol=1e-5, atol=1e-5)
+    for entropy_counts in (0.0, 1.5):
+        ours.grad = truth.grad = None
+        (found.log_probs * by_row + entropy_counts * found.entropy).sum().backward(retain_graph=True)
+        (expected["log_probs"] * by_row + entropy_counts * expected["entropy"]).sum().backward(retain_graph=True)
+        torch.testing.assert_close(ours.grad, truth.grad.float(), rtol=1e-5, atol=1e-5)
 
 
-def test_only_log_probabilities_have_a_gradient():
+@pytest.mark.parametrize(("asked", "differentiable"), [(False, ["log_probs"]), (True, ["log_probs", "entropy"])])
+def test_the_entropy_has_a_gradient_only_where_it_is_asked_for(asked, differentiable):
     hidden, weight, bias, targets = inputs()
-    found = score(hidden.requires_grad_(), weight, bias, targets)
-    assert [name for name, value in vars(found).items() if value.requires_grad] == ["log_probs"]
+    found = score(hidden.requires_grad_(), weight, bias, targets, entropy_gradient=asked)
+    assert [name for name, value in vars(found).items() if value.requires_grad] == differentiable
     with torch.no_grad():
         assert not score(hidden, weight, bias, targets).log_probs.requires_grad
 
