@@ -62,5 +62,11 @@ class Screen:
             self.say("  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
+def sentence(finding: Mapping[str, Any]) -> str:
+    """A finding of a data check: what, how often, where to look, what to do."""
+    shown = "".join(f"\n      {seen['file']}, line {seen['line']}: {seen['text']}" for seen in finding["examples"])
+    return f"{finding['code']}: {finding['message']}{shown}\n      {finding['remedy']}"
+
+
 def duration(seconds: float) -> str:
     return f"{seconds:.1f} s" if seconds < 90 else f"{int(seconds) // 60} min {int(seconds) % 60} s"

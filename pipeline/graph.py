@@ -47,13 +47,17 @@ class Node:
 
 
 Nodes = dict[str, Node]
+SAMPLES = (
+    "production_sample",
+    "domain_sample",
+)  # data sets that say what the model will meet; checks compare with them
 
 
 def where(node: Node) -> str:
     """The place of a node's settings in the configuration, for messages."""
     if node.name == "base":
         return "model"
-    if node.name.startswith("eval_"):
+    if node.name.startswith(("eval_", "check_")):
         return node.name
     return f"{'data' if node.kind.stage.produces == 'data' else 'stages'}.{node.name}"
 
@@ -65,12 +69,13 @@ def make_nodes(experiment: Experiment) -> Nodes:
     models = [name for name, node in stages.items() if node.kind.stage.produces == "model"]
     evals = _evaluations(experiment, models)
     sets = {name: _node(name, config) for name, config in experiment.data.items()}
-    everything = {**sets, **stages, **evals}
+    checks = _checks(experiment, stages)
+    everything = {**sets, **stages, **evals, **checks}
     if experiment.model.source or any("base" in node.inputs.values() for node in everything.values()):
         everything["base"] = _base(experiment)
     for node in everything.values():
         _check_references(node, everything)
-    used = _used_sets(sets, [*stages.values(), *evals.values()])
+    used = _used_sets(sets, [*stages.values(), *evals.values(), *checks.values()])
     ordered = _ordered({name: node for name, node in everything.items() if name not in sets or name in used}, evals)
     _check_gates(experiment, ordered)
     for node in ordered.values():
@@ -116,12 +121,43 @@ def _evaluations(experiment: Experiment, models: Sequence[str]) -> Nodes:
     return nodes
 
 
+def _checks(experiment: Experiment, stages: Nodes) -> Nodes:
+    """`check_<stage>` of every stage whose data has a contract: it reads that data, what will be measured, and samples.
+
+    The tokenizer comes from the base. Nothing is made from a check but the data that a stage drops because of it.
+    """
+    measured = {f"measured_{suite.data}": suite.data for suite in experiment.eval.suites.values()}
+    samples = {name: name for name in SAMPLES if name in experiment.data}
+    nodes = {}
+    for name, node in stages.items():
+        asked = node.kind.stage().contract(node.config)
+        if asked is not None:
+            config = kind("contract").config(  # type: ignore[call-arg]
+                kind="contract", inputs={"start": "base"}, data={**node.data, **measured, **samples},
+                after=_kinds_before(node, stages), **asked,
+            )  # fmt: skip
+            nodes[f"check_{name}"] = _node(f"check_{name}", config)
+    return nodes
+
+
+def _kinds_before(node: Node, stages: Nodes) -> list[str]:
+    """The kinds of the stages whose policy the node continues, the nearest first; a circle is found elsewhere."""
+    found: list[str] = []
+    name = node.inputs.get("policy", "")
+    while name in stages and name not in found:
+        found.append(name)
+        name = stages[name].inputs.get("policy", "")
+    return [stages[name].kind.name for name in found]
+
+
 def _check_names(stages: Iterable[str], sets: Iterable[str]) -> None:
     for group, names, others in (("stages", stages, set(sets)), ("data", sets, set())):
         for name in names:
-            if name == "base" or name.startswith("eval_") or not name.replace("-", "_").isidentifier():
+            taken = name == "base" or name.startswith(("eval_", "check_"))
+            if taken or not name.replace("-", "_").isidentifier():
                 raise ConfigError(
-                    f"{group}.{name}: not a free name (`base` and `eval_...` are taken; use letters and digits)"
+                    f"{group}.{name}: not a free name (`base`, `eval_...` and `check_...` are taken; use letters and "
+                    "digits)"
                 )
             if name in others:
                 raise ConfigError(f"{group}.{name}: a data set has the same name; rename one of them")
@@ -204,7 +240,8 @@ def _ordered(nodes: Nodes, evals: Nodes) -> Nodes:
         for name in ("base", *nodes)
         if name in nodes and (name == "base" or nodes[name].kind.stage.produces == "data")
     ]
-    wish = [*first, "eval_base", *(name for name in nodes if name not in evals and name not in first)]
+    checks = [name for name in nodes if name.startswith("check_")]
+    wish = [*first, *checks, "eval_base", *(name for name in nodes if name not in evals and name not in first)]
     ordered: Nodes = {}
 
     def add(name: str, path: tuple[str, ...]) -> None:

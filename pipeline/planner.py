@@ -48,6 +48,7 @@ def make_plan(
     forced = set(force) | (below(start, nodes) if start else set())
     if until is not None:
         keep = above(until, nodes)
+        keep |= {name for made in keep if f"check_{made}" in nodes for name in above(f"check_{made}", nodes)}
         nodes = {name: node for name, node in nodes.items() if name in keep}
     for node in nodes.values():
         node.forced = node.name in forced

@@ -22,11 +22,15 @@ class Stage:
 
     version: ClassVar[int] = 1  # part of the id: raise it when the same config must give another result
     consumes: ClassVar[dict[str, str]] = {}  # input role -> what it must be: model
-    produces: ClassVar[str] = "model"  # model | data | results
+    produces: ClassVar[str] = "model"  # model | data | findings | results
 
     def fingerprints(self, config: Any) -> dict[str, str]:
         """Content outside the store that the stage will read: name -> digest or pinned revision. No heavy imports."""
         return {}
+
+    def contract(self, config: Any) -> dict[str, Any] | None:
+        """Fields of the kind `contract` for the check of its data before anything is trained; None: there is none."""
+        return None
 
     def validate(self, config: Any) -> None:
         """Raise ConfigError for what cannot work. Runs in a child process before the first stage starts."""

@@ -11,8 +11,8 @@ from typing import Any
 
 from pipeline.children import run_build, run_validate, warm
 from pipeline.config import Loaded
-from pipeline.display import Screen
-from pipeline.errors import GateRefused, JourneymanError, StageFailed, StoreError
+from pipeline.display import Screen, sentence
+from pipeline.errors import DataError, GateRefused, JourneymanError, StageFailed, StoreError
 from pipeline.fingerprint import digest_code, save_cache
 from pipeline.graph import Node, above, located, policies, rival, where
 from pipeline.manifest import SCHEMA, command_line, environment, now, read_json, write_json
@@ -35,6 +35,7 @@ class Run:
     record: dict[str, Any] = field(default_factory=dict)
     children: float = 0.0  # seconds that stages worked
     blocked: dict[str, str] = field(default_factory=dict)  # node -> why it is not built
+    broken: list[str] = field(default_factory=list)  # what the checks of the data found to be wrong
 
     def save(self) -> None:
         """Write run.json anew; called after every stage, so that a crash leaves an honest one."""
@@ -135,6 +136,8 @@ def _report(run: Run) -> None:
 # -- nodes --------------------------------------------------------------------------------------------------------
 def _build_all(run: Run) -> None:
     for node in run.plan.nodes.values():
+        if run.broken and node.kind.stage.produces in ("model", "results") and node.name != "base":
+            break  # every check has spoken by now
         stopped = [
             run.blocked[name] for name in above(node.name, run.plan.nodes) if name in run.blocked and name != node.name
         ]
@@ -153,8 +156,22 @@ def _build_all(run: Run) -> None:
         _note(run, node, stored, status, reason, seconds)
         if node.name.startswith("eval_"):
             _judge(run)
+        if node.name.startswith("check_"):
+            _hear(run, node)
+    if run.broken:
+        raise DataError("\n".join(run.broken))
     if run.blocked:
         raise GateRefused("; ".join(dict.fromkeys(run.blocked.values())))
+
+
+def _hear(run: Run, node: Node) -> None:
+    """Say what a check of the data found; its errors end the run before the first stage is trained."""
+    findings = node.stored.manifest["findings"]  # type: ignore[union-attr]
+    for finding in findings:
+        if finding["level"] == "error":
+            run.broken.append(f"{node.name}: {sentence(finding)}")
+        elif node.status != "HIT":
+            run.screen.say(f"  {finding['level']}: {sentence(finding)}")
 
 
 def _named(error: BaseException, node: Node) -> BaseException:
