@@ -69,7 +69,7 @@ check: $(READY)
 	$(BIN)/mypy
 
 bench: $(READY)
-	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(BIN)/python scripts/bench_step.py $(ARGS)
+	HF_HUB_OFFLINE=1 $(BIN)/python scripts/bench_step.py $(ARGS)
 	@$(BIN)/python scripts/bench_step.py --report
 
 docs: $(READY)

@@ -176,11 +176,24 @@ SHARED = {
 BEST = {"activation_checkpointing": False, "bf16": False}
 
 
+def flags_of(job: Job, best: dict[str, Any]) -> dict[str, Any]:
+    """What a TRL contender sets; `best` is what the workload offers beyond BEST.
+
+    TRL's default is to cast to bfloat16. A processor without such instructions emulates them, a hundred times slower;
+    the defaults are then measured without the cast, which favours them.
+    """
+    from pipeline.search import has_bfloat16
+
+    if job.contender != "trl-default":
+        return BEST | best
+    return {} if job.device == "cuda" or has_bfloat16() else {"bf16": False}
+
+
 def build_sft(job: Job, model: Any, tokenizer: Any, rows: list[dict]) -> Any:
     from datasets import Dataset
     from trl import SFTConfig, SFTTrainer
 
-    flags = {} if job.contender == "trl-default" else {**BEST, "padding_free": True}
+    flags = flags_of(job, {"padding_free": True})
     args = SFTConfig(
         **SHARED | flags, output_dir=tempfile.mkdtemp(), max_length=None, use_cpu=job.device == "cpu", seed=job.seed,
         per_device_train_batch_size=job.batch, dataset_kwargs={"skip_prepare_dataset": True},
@@ -203,7 +216,7 @@ def build_dpo(job: Job, model: Any, tokenizer: Any, rows: list[dict]) -> Any:
             size = [-50.0] * len(dataset)
             return dataset.add_column("ref_chosen_logps", size).add_column("ref_rejected_logps", size)
 
-    flags = {} if job.contender == "trl-default" else {**BEST, "precompute_ref_log_probs": True}
+    flags = flags_of(job, {"precompute_ref_log_probs": True})
     args = DPOConfig(
         **SHARED | flags, output_dir=tempfile.mkdtemp(), max_length=512, use_cpu=job.device == "cpu", seed=job.seed,
         per_device_train_batch_size=job.batch, max_steps=job.steps + WARM_UP,
@@ -216,7 +229,7 @@ def build_reward(job: Job, model: Any, tokenizer: Any, rows: list[dict]) -> Any:
     from datasets import Dataset
     from trl import RewardConfig, RewardTrainer
 
-    flags = {} if job.contender == "trl-default" else BEST
+    flags = flags_of(job, {})
     args = RewardConfig(
         **SHARED | flags, output_dir=tempfile.mkdtemp(), max_length=512, use_cpu=job.device == "cpu", seed=job.seed,
         per_device_train_batch_size=job.batch, max_steps=job.steps + WARM_UP,
