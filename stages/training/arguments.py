@@ -104,6 +104,11 @@ def check(arguments: type, config: TrainConfig) -> None:
             raise ConfigError(f"train.{key}: {arguments.__name__} has no such field{hint}")
         _check_type(key, value, fields[key].type)
         _check_choice(key, value, CHOICES.get((arguments.__name__, key)))
+    if config.train.get("neftune_noise_alpha") and config.step == "fast":
+        raise ConfigError(
+            "train.neftune_noise_alpha draws noise for each row of a padded batch, and step: fast has no such rows; "
+            "set step: trl or leave it out"
+        )
     try:
         arguments(output_dir=os.devnull, report_to=[], use_cpu=True, bf16=False, **config.train)
     except (ValueError, TypeError, NotImplementedError) as error:

@@ -1,4 +1,4 @@
-"""What one prompt and its answer look like: a request and a reply, or two pieces of a text. English words, any layout."""
+"""What one prompt and its answer look like: a request with a reply, or two pieces of a text. Made for English."""
 
 import re
 from collections import Counter
@@ -8,36 +8,41 @@ from dataclasses import dataclass
 WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)?")
 SENTENCE = re.compile(r"(?<=[.!?])[\"'”’)\]]*\s+|\n+")
 END = re.compile(r"[.!?:;…。！？][\"'”’)\]*_`]*$")
-ASKING = set(
-    "what why how when where who whom whose which can could would should shall will may might do does did is are am was "
-    "were has have had isn't aren't don't doesn't didn't can't couldn't won't wouldn't what's who's where's how's".split()
+
+
+def listed(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+ASKING = listed(
+    "what why how when where who whom whose which can could would should shall will may might do does did is are am "
+    "was were has have had isn't aren't don't doesn't didn't can't couldn't won't wouldn't what's who's where's how's"
 )
-TELLING = set(
+TELLING = listed(
     "act add advise analyse analyze answer anonymise appraise apply argue arrange ask assess assign assume brainstorm "
-    "break build calculate capitalise categorise categorize change check choose cite clarify classify code combine come "
-    "compare complete compose compute conclude condense construct continue contrast convert correct count craft create "
-    "cut decide deduce define delete demonstrate derive describe design detect determine develop differentiate discuss "
-    "distinguish divide draft draw edit elaborate eliminate enumerate estimate evaluate examine expand explain express "
-    "extend extract fill filter find finish fix follow form format formulate gather generate get give group guess help "
-    "highlight identify illustrate imagine implement improve include infer insert interpret introduce invent join judge "
-    "justify label let list look make mark match measure modify multiply name narrate offer order organise organize "
-    "outline paraphrase perform pick plan play point predict prepare present pretend print produce proofread propose "
-    "prove provide put rank rate read rearrange recommend reduce refactor remind remove reorder repeat rephrase replace "
-    "reply report respond restate reverse review revise reword rewrite round say search select separate shorten show "
-    "simplify sketch solve sort speak spell split state substitute subtract suggest sum summarise summarize supply swap "
-    "take talk teach tell test think trace transform translate try turn underline unscramble use verify visualize walk "
-    "weigh welcome write please".split()
-)  # fmt: skip
-FACING = set("i i'm i've i'd i'll me my mine we're let's hi hello hey thanks".split())
-REPLYING = set(
-    "yes no sure ok okay sorry certainly absolutely hi hello hey thanks well oh yeah yep nope i'm here".split()
+    "break build calculate capitalise categorise categorize change check choose cite clarify classify code combine "
+    "come compare complete compose compute conclude condense construct continue contrast convert correct count craft "
+    "create cut decide deduce define delete demonstrate derive describe design detect determine develop differentiate "
+    "discuss distinguish divide draft draw edit elaborate eliminate enumerate estimate evaluate examine expand "
+    "explain express extend extract fill filter find finish fix follow form format formulate gather generate get give "
+    "group guess help highlight identify illustrate imagine implement improve include infer insert interpret "
+    "introduce invent join judge justify label let list look make mark match measure modify multiply name narrate "
+    "offer order organise organize outline paraphrase perform pick plan play point predict prepare present pretend "
+    "print produce proofread propose prove provide put rank rate read rearrange recommend reduce refactor remind "
+    "remove reorder repeat rephrase replace reply report respond restate reverse review revise reword rewrite round "
+    "say search select separate shorten show simplify sketch solve sort speak spell split state substitute subtract "
+    "suggest sum summarise summarize supply swap take talk teach tell test think trace transform translate try turn "
+    "underline unscramble use verify visualize walk weigh welcome write please"
 )
-SMALL = set("the of and to in a is that for it as with on be by this or an are from at not".split())
+FACING = listed("i i'm i've i'd i'll me my mine we're let's hi hello hey thanks")
+REPLYING = listed("yes no sure ok okay sorry certainly absolutely hi hello hey thanks well oh yeah yep nope i'm here")
+SMALL = listed("the of and to in a is that for it as with on be by this or an are from at not")
 LABELLED = re.compile(
     r"^[^\n]{0,40}[:?>-]\s*$|^(?:q|question|input|problem|task|instructions?)\b[^\n]{0,20}:", re.I | re.M
 )
 ROLE = re.compile(
-    r"^(?:you (?:are|will|have|need|must|should|can|want)|your (?:task|job|role|goal)|given|in this task)\b", re.I
+    r"^(?:you (?:are|will|have|need|must|should|can|want)|your (?:task|job|role|goal)|given|in this task)\b",
+    re.IGNORECASE,
 )
 SHORT = 5  # words of an answer that can still be a label, a number or a name, and no piece of a text
 REACH = 2  # sentences at either end of a prompt in which a request is looked for
@@ -84,10 +89,10 @@ def words(text: str) -> list[str]:
 
 
 def _asks(sentence: str) -> bool:
+    if sentence.rstrip("\"'”’)*").endswith(("?", "？")):
+        return True
     first = words(sentence)[:1]
-    return (
-        sentence.rstrip("\"'”’)*").endswith(("?", "？")) or bool(first) and (first[0] in ASKING or first[0] in TELLING)
-    )
+    return bool(first) and first[0] in ASKING | TELLING
 
 
 def without_shared_opening(prompts: Sequence[str], share: float) -> list[str]:

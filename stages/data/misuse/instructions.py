@@ -6,6 +6,7 @@ judged, on what the threshold was fitted and how often the verdict is right.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from stages.data.findings import Finding, Located, seen
 from stages.data.misuse.exchanges import Exchange, exchange, without_shared_opening
@@ -48,8 +49,8 @@ def domain_text_as_instructions(rows: Sequence[Located], config: InstructionsCon
         len(judged),
         f"{len(cut)} of {len(judged)} conversations are documents cut in two: the prompt asks nothing and the answer "
         "goes on with the text. A model tuned on them learns to continue texts, not to follow instructions",
-        "Give these documents to the `domain` stage (data set of format `text`), and tune `sft` on requests with answers; "
-        "to teach the documents' content there, write questions about it",
+        "Give these documents to the `domain` stage (a data set of format `text`), and tune `sft` on requests with "
+        "answers; to teach the documents' content there, write questions about it",
         seen((each.located, f"{each.exchanges[0].prompt} → {each.exchanges[0].answer}") for each in cut),
         shares(judged, config),
     )
@@ -79,6 +80,6 @@ def _pairs(messages: Sequence[dict[str, str]]) -> list[tuple[str, str]]:
     said = [turn for turn in messages if turn["role"] in ("user", "assistant")]
     return [
         (asked["content"], answered["content"])
-        for asked, answered in zip(said, said[1:], strict=False)
+        for asked, answered in pairwise(said)
         if (asked["role"], answered["role"]) == ("user", "assistant")
     ]

@@ -110,6 +110,15 @@ def test_known_losses_are_those_of_the_library(trl):
     assert set(arguments.CHOICES["DPOConfig", "f_divergence_type"]) == set(known)
 
 
+def test_noise_on_embeddings_needs_trls_step(library):
+    """The fast step has no padded rows to draw it for; found before a model is loaded, not at its first batch."""
+    noisy = {"neftune_noise_alpha": 5}
+    with pytest.raises(ConfigError, match=r"train\.neftune_noise_alpha .*set step: trl"):
+        arguments.check(library, config(noisy))
+    arguments.check(library, config(noisy, step="trl"))
+    arguments.check(library, config({"neftune_noise_alpha": 0}))
+
+
 def test_int_is_a_float_and_ordinary_values_pass(library):
     arguments.check(library, config({"learning_rate": 1, "num_train_epochs": 2, "neftune_noise_alpha": None}))
 
