@@ -1,24 +1,30 @@
 """`sft`: instruction tuning on conversations; assistant turns are trained, prompts are not."""
 
 import random
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
 
-from pipeline.context import Context
+from pipeline.context import Artifact, Context
 from pipeline.errors import ConfigError
 from pipeline.registry import Stage, register
-from stages.data import artifact
-from stages.data.mixture import Part
+from stages.data import artifact, shares
+from stages.data.mixture import Part, Source, mix_sets
 from stages.models.adapters import peft_config
 from stages.models.chat import Example, chat_example
 from stages.training import arguments, run
 from stages.training.config import TrainConfig, check_data
 from stages.training.supervised import fit
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
 
 @dataclass
 class SftConfig(TrainConfig):
     max_tokens: int = 0  # tokens of one epoch, drawn at random under the seed; 0 = all rows
     packing: bool = True  # several conversations in one sequence, each seeing only itself
+    mixture: shares.Mixture = field(default_factory=shares.Mixture, metadata=shares.LATER)
 
 
 @register("sft", config=SftConfig)
@@ -31,7 +37,8 @@ class Sft(Stage):
     def validate(self, config: SftConfig) -> None:
         from trl import SFTConfig
 
-        check_data(config, "conversations")
+        check_data(config, "conversations", others=[role for role in config.mixture.weights if role != "train"])
+        shares.check(config.mixture, config.data)
         if config.max_tokens < 0:
             raise ConfigError(f"max_tokens={config.max_tokens}: use 0 for all rows, or a positive number")
         arguments.check(SFTConfig, config)
@@ -39,21 +46,45 @@ class Sft(Stage):
 
     def run(self, ctx: Context) -> dict[str, float]:
         policy = run.open_policy(ctx)
-        rows = artifact.rows(ctx.data["train"])
-        examples = [chat_example(policy.tokenizer, row["messages"], ctx.config.max_length) for row in rows]
-        kept = [example for example in examples if example.trained]
-        chosen = _sample(kept, ctx.config.max_tokens, ctx.config.seed)
-        run.check_examples(ctx, policy, chosen, ctx.data["train"].stage)
-        tokens = sum(len(example.ids) for example in chosen)
-        trained = sum(example.trained for example in chosen)
-        part = Part(1.0, 1.0, tokens, trained, len(chosen), round(len(chosen) / max(1, len(kept)), 3))
-        ctx.record("data", {
-            "rows_kept": len(chosen), "rows_rejected": len(rows) - len(kept), "rows_available": len(rows),
-            "rows_cut": sum(example.cut for example in chosen),
-            "rejected_because": {"no trained token left after max_length": len(rows) - len(kept)},
-            "tokens": tokens, "trained_tokens": trained, "mixture": {ctx.data["train"].stage: asdict(part)},
-        })  # fmt: skip
+        chosen, parts, counts = realised(ctx.config, policy.tokenizer, ctx.data)
+        run.check_examples(ctx, policy, chosen, ", ".join(parts))
+        ctx.record("data", {**counts, "mixture": {name: asdict(part) for name, part in parts.items()}})
         return fit(ctx, policy, chosen, pack=ctx.config.packing)
+
+
+def realised(
+    config: SftConfig, tokenizer: "PreTrainedTokenizerBase", sets: Mapping[str, Artifact]
+) -> tuple[list[Example], dict[str, Part], dict[str, Any]]:
+    """What the stage trains on: rows in order, what each data set gave, and the counts of the manifest.
+
+    Depends on nothing but the arguments. `sets`: role -> data set. DataError for a mixture that cannot be had.
+    """
+    if not config.mixture.asked:
+        return _one_set(config, tokenizer, sets["train"])
+    return _mixed(config, tokenizer, sets)
+
+
+def _one_set(
+    config: SftConfig, tokenizer: "PreTrainedTokenizerBase", source: Artifact
+) -> tuple[list[Example], dict[str, Part], dict[str, Any]]:
+    rows = artifact.rows(source)
+    examples = [chat_example(tokenizer, row["messages"], config.max_length) for row in rows]
+    kept = [example for example in examples if example.trained]
+    chosen = _sample(kept, config.max_tokens, config.seed)
+    tokens = sum(len(example.ids) for example in chosen)
+    trained = sum(example.trained for example in chosen)
+    part = Part(1.0, 1.0, tokens, trained, len(chosen), round(len(chosen) / max(1, len(kept)), 3))
+    return chosen, {source.stage: part}, _counts(chosen, len(rows), len(rows) - len(kept))
+
+
+def _counts(chosen: Sequence[Example], available: int, rejected: int) -> dict[str, Any]:
+    return {
+        "rows_kept": len(chosen), "rows_rejected": rejected, "rows_available": available,
+        "rows_cut": sum(example.cut for example in chosen),
+        "rejected_because": {"no trained token left after max_length": rejected},
+        "tokens": sum(len(example.ids) for example in chosen),
+        "trained_tokens": sum(example.trained for example in chosen),
+    }  # fmt: skip
 
 
 def _sample(examples: list[Example], max_tokens: int, seed: int) -> list[Example]:
@@ -68,3 +99,38 @@ def _sample(examples: list[Example], max_tokens: int, seed: int) -> list[Example
             taken.append(example)
             total += len(example.ids)
     return taken
+
+
+@dataclass(frozen=True)
+class Conversations:
+    """Tokenized rows with some trained token, read and tokenized anew each time one goes through them."""
+
+    tokenizer: "PreTrainedTokenizerBase"
+    rows: Sequence[dict[str, Any]]
+    max_length: int
+
+    def __iter__(self) -> Iterator[Example]:
+        for row in self.rows:
+            example = chat_example(self.tokenizer, row["messages"], self.max_length)
+            if example.trained:
+                yield example
+
+
+def _mixed(
+    config: SftConfig, tokenizer: "PreTrainedTokenizerBase", sets: Mapping[str, Artifact]
+) -> tuple[list[Example], dict[str, Part], dict[str, Any]]:
+    rows: dict[shares.Cell, list[dict[str, Any]]] = {(role, frozenset()): [] for role in sets}
+    for role, source in sets.items():
+        for row in artifact.rows(source):
+            rows.setdefault((role, config.mixture.tags.intersection(row.get("tags", []))), []).append(row)
+    sources = {
+        (role, tags): Source(
+            f"{sets[role].stage} ({', '.join(sorted(tags)) or 'no tag'})" if config.mixture.tags else sets[role].stage,
+            Conversations(tokenizer, mine, config.max_length), part=sets[role].stage, tags=tags,
+        )
+        for (role, tags), mine in rows.items()
+    }  # fmt: skip
+    chosen, parts, tags = mix_sets(config.mixture, sources, config.max_tokens, config.seed)
+    available = sum(map(len, rows.values()))
+    counts = _counts(chosen, available, available - sum(len(source.tokens) for source in sources.values()))
+    return chosen, parts, {**counts, "tags": {tag: asdict(part) for tag, part in tags.items()}}

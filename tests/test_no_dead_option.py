@@ -22,6 +22,7 @@ from pipeline.errors import ConfigError
 from pipeline.identity import canonical, leaf_diff
 from pipeline.registry import load_kinds
 from pipeline.schema import Evaluation, Experiment, Gate, ModelConfig, PeftConfig, Runtime, Suite, Tracker
+from stages.data.shares import Mixture
 
 CONF = Path(importlib.import_module("conf").__path__[0])
 RUNTIME = {
@@ -70,7 +71,16 @@ CHANGES = {
         "tags": ["legal"],
         "on_error": "reject",
     },
-    "sft": {**TRAINING, "max_tokens": 50, "packing": False},
+    "sft": {
+        **TRAINING,
+        "max_tokens": 50,
+        "packing": False,
+        "mixture.weights": {"train": 2.0, "more": 1.0},
+        "mixture.temperature": 2.0,
+        "mixture.floors": {"safety": 0.1},
+        "mixture.caps": {"safety": 0.2},
+        "mixture.epochs": {"train": 2.0},
+    },
     "domain": {
         **TRAINING,
         "max_tokens": 50,
@@ -209,6 +219,8 @@ def readings(bench, base, sft, rows, tmp_path_factory):
         (prepare(kind="prepare", format="text", files=[str(folder / "mine.jsonl")]), {}, {}),
         (prepare(kind="prepare", format="text", builder="smoke_text"), {}, {}),
         (bench.config("sft", data={"train": "d"}, train=one), {"policy": base}, {"train": chats}),
+        (bench.config("sft", data={"train": "d"}, train=one, mixture=Mixture(weights={"train": 1.0})),
+         {"policy": base}, {"train": chats}),
         (bench.config("domain", data={"train": "d", "general": "g"}, train=one),
          {"policy": sft.artifact}, {"train": sets["text"], "general": general}),
         (bench.config("dpo", data={"train": "d"}, train=one), {"policy": base}, {"train": sets["pairs"]}),
