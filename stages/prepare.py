@@ -107,7 +107,7 @@ def check(config: PrepareConfig) -> None:
     if config.runtime != Runtime():
         raise ConfigError("a data set is made in one process on the CPU; it takes no `runtime`")
     for name in config.files:
-        if Path(name).suffix not in readers.READERS:
+        if not name.startswith("hub:") and Path(name).suffix not in readers.READERS:
             raise ConfigError(
                 f"{name}: cannot read files ending in '{Path(name).suffix}'; use {', '.join(readers.READERS)}"
             )

@@ -1,21 +1,34 @@
-"""The row formats of prepared data, and the way from a user's row to one of them.
+"""The forms of prepared rows, and the way from a user's row to one of them.
 
-`normalise` takes a raw row in any accepted shape and returns the row of the contract with a list of what was repaired,
-or raises RowError. Repairs change white space and control characters, never words.
+`normalise` takes a raw row in any layout of `formats` and returns the row of the contract with a list of what was
+repaired, or raises RowError. Repairs change white space and control characters, never words.
+
+| form | content |
+|---|---|
+| chat | messages: turns of system, user, assistant and tool; tools, where the assistant may call some |
+| text | text |
+| preference | prompt: turns; chosen and rejected: answers |
+| label | prompt: turns; completion: an answer; label: whether it is good |
+| ranking | prompt: turns; answers: from the best to the worst |
+| votes | prompt: turns; a and b: answers; votes: [{by, prefers: a, b or tie, strength: 1 to 3 if known}] |
+| prompt | prompt: turns |
+| choice, generate, refusal | what is only measured: a prompt with choices and the answer, a check, or harmful |
 """
 
 import hashlib
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from stages.data.readers import RowError
+from stages.data import formats
+from stages.data.formats.layout import Layout
+from stages.data.readers.errors import RowError
 
-ROLES = ("system", "user", "assistant")
-KEPT_FIELDS = ("id", "cluster", "task", "tags", "slices", "baselines", "category", "seen_category")
+ROLES = ("system", "user", "assistant", "tool")
 CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ufeff]")
-SAME_CONTENT_ANYWAY = ("id", "cluster", "task", "tags", "slices", "baselines")
+HALF = re.compile("[\ud800-\udfff]")
+SAME_CONTENT_ANYWAY = ("id", "cluster", "task", "tags", "slices", "baselines", "origin")
 
 
 class Repairs(list[str]):
@@ -23,26 +36,46 @@ class Repairs(list[str]):
 
     def clean(self, text: str) -> str:
         """The text without control characters, Windows line ends and outer white space."""
+        ended = text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
+        plain = CONTROL.sub("", ended)
+        stripped = plain.strip()
         for name, mended in (
-            ("line ends", text.replace("\r\n", "\n").replace("\r", "\n")),
-            ("control characters", CONTROL.sub("", text)),
-            ("outer white space", text.strip()),
+            ("line ends", ended != text),
+            ("control characters", plain != ended),
+            ("outer white space", stripped != plain),
         ):
-            if mended != text and name not in self:
+            if mended and name not in self:
                 self.append(name)
-        return CONTROL.sub("", text.replace("\r\n", "\n").replace("\r", "\n")).strip()
+        return stripped
 
 
-def normalise(raw: Any, format: str) -> tuple[dict[str, Any], list[str]]:
-    """The contract's row and what was repaired. RowError says which field is missing or wrong."""
+def normalise(raw: Any, format: str, layout: Layout | None = None) -> tuple[dict[str, Any], list[str]]:
+    """The contract's row and what was repaired. RowError says which field is missing or wrong.
+
+    `layout`: how the row is written; the one of `layout_of` if None.
+    """
+    written = layout or layout_of(raw, format)
+    if not written.fits(raw):
+        raise RowError(f"is not written as {written.name} (it has: {', '.join(raw) or 'no field'})")
+    repairs = Repairs()
+    content = FORMATS[format](written.read(raw), repairs)
+    row = {"id": content_id(content), **content, **_labels(written.labels(raw))}
+    return {**row, "cluster": row.get("cluster", row["id"])}, list(repairs)
+
+
+def layout_of(raw: Any, format: str) -> Layout:
+    """The layout in which the row is written. RowError when it cannot become `format`."""
     if isinstance(raw, RowError):
         raise raw
     if not isinstance(raw, dict):
         raise RowError(f"is a JSON {type(raw).__name__}; each row must be an object such as {EXAMPLES[format]}")
-    repairs = Repairs()
-    content = FORMATS[format](raw, repairs)
-    row = {"id": content_id(content), **content, **_labels(raw)}
-    return {**row, "cluster": row.get("cluster", row["id"])}, list(repairs)
+    found = formats.find(raw, format)
+    if found is None:
+        wanted = ("instruction", "output") if format == "chat" and "instruction" in raw else NEEDS[format]
+        missing = next((name for name in wanted if name not in raw), wanted[-1])
+        has = ", ".join(map(str, raw)) or "none"
+        raise RowError(f"has no field '{missing}' (it has: {has}); expected {EXAMPLES[format]}")
+    return found
 
 
 def content_id(content: dict[str, Any]) -> str:
@@ -55,20 +88,21 @@ def content_key(row: dict[str, Any]) -> str:
     return content_id({k: v for k, v in row.items() if k not in SAME_CONTENT_ANYWAY})
 
 
-def unused_fields(raw: Any, row: dict[str, Any]) -> list[str]:
+def unused_fields(raw: Any, row: dict[str, Any], layout: Layout | None = None) -> list[str]:
     """Fields of the raw row that nothing reads."""
-    return sorted(set(raw) - set(row) - set(SHAPES)) if isinstance(raw, dict) else []
+    used = layout or formats.find(raw)
+    return sorted(set(raw) - set(row) - set(used.uses if used else ()))
 
 
 def words(row: dict[str, Any]) -> int:
     """White-space separated words in everything a model would read or write."""
     turns = [*row.get("messages", []), *row.get("prompt", [])]
-    texts = [turn["content"] for turn in turns] + [row.get(k, "") for k in ("text", "chosen", "rejected")]
+    texts = [turn["content"] for turn in turns] + [row.get(k, "") for k in TEXTS] + list(row.get("answers", []))
     return sum(len(text.split()) for text in texts)
 
 
 def _labels(raw: dict[str, Any]) -> dict[str, Any]:
-    labels = {name: raw[name] for name in KEPT_FIELDS if name in raw}
+    labels = dict(raw)
     for name in ("id", "cluster", "task"):
         if name in labels and not (isinstance(labels[name], str) and labels[name]):
             raise RowError(f"'{name}' must be a non-empty string, not {labels[name]!r}")
@@ -84,7 +118,7 @@ def _text(raw: dict[str, Any], name: str, repairs: Repairs) -> str:
     value = raw[name]
     if not isinstance(value, str):
         raise RowError(f"'{name}' must be a string, not {type(value).__name__}")
-    if any("\ud800" <= letter <= "\udfff" for letter in value):
+    if HALF.search(value):
         raise RowError(f"'{name}' holds half a surrogate pair, such as \\ud83d without its second half")
     cleaned = repairs.clean(value)
     if not cleaned:
@@ -92,123 +126,147 @@ def _text(raw: dict[str, Any], name: str, repairs: Repairs) -> str:
     return cleaned
 
 
-def _need(raw: dict[str, Any], format: str, *names: str) -> None:
-    missing = [name for name in names if name not in raw]
-    if missing:
-        raise RowError(f"has no field '{missing[0]}' (it has: {', '.join(raw) or 'none'}); expected {EXAMPLES[format]}")
-
-
-def _messages(raw: dict[str, Any], name: str, repairs: Repairs, last: str) -> list[dict[str, str]]:
+def _messages(turns: Sequence[dict[str, Any]], name: str, repairs: Repairs, last: str) -> list[dict[str, Any]]:
     """Checked turns: an optional system turn first, then user and assistant in turns, ending with `last`."""
-    turns = raw[name]
-    if not isinstance(turns, list) or not all(isinstance(t, dict) and {"role", "content"} <= set(t) for t in turns):
-        raise RowError(f"'{name}' must be a list of {{'role': ..., 'content': ...}}")
-    for number, turn in enumerate(turns, 1):
-        if turn["role"] not in ROLES:
-            raise RowError(f"turn {number} of '{name}' has the role {turn['role']!r}; use {', '.join(ROLES)}")
-    spoken = [t["role"] for t in turns if t["role"] != "system"]
-    if "system" in [t["role"] for t in turns[1:]]:
+    roles = [turn["role"] for turn in turns]
+    for number, role in enumerate(roles, 1):
+        if role not in ROLES:
+            raise RowError(f"turn {number} of '{name}' has the role {role!r}; use {', '.join(ROLES)}")
+    if "system" in roles[1:]:
         raise RowError(f"'{name}' has a system turn that is not the first")
-    if not spoken or spoken[-1] != last:
+    spoken = _without_tools(roles[roles[:1] == ["system"] :], name)
+    if not spoken or (spoken[-1] != last and not (last == "user" and roles[-1] == "tool")):
         raise RowError(f"the last turn of '{name}' must be the {last}'s")
     if spoken != [("user", "assistant")[i % 2] for i in range(len(spoken))]:
         raise RowError(f"the turns of '{name}' must alternate: user, assistant, user ...")
-    return [{"role": t["role"], "content": _text(t, "content", repairs)} for t in turns]
+    return [{**turn, "content": _said(turn, repairs)} for turn in turns]
 
 
-def _prompt(raw: dict[str, Any], repairs: Repairs) -> list[dict[str, str]]:
-    if isinstance(raw["prompt"], list):
-        return _messages(raw, "prompt", repairs, last="user")
-    return [{"role": "user", "content": _text(raw, "prompt", repairs)}]
+def _without_tools(roles: Sequence[str], name: str) -> list[str]:
+    """The roles with a tool's answers, and what the assistant says after them, as part of the assistant's turn."""
+    kept: list[str] = []
+    for before, role in zip([None, *roles], roles, strict=False):
+        if role == "tool" and before not in ("assistant", "tool"):
+            raise RowError(f"'{name}' has a tool turn that does not follow the assistant's call")
+        if role != "tool" and not (role == "assistant" and before == "tool"):
+            kept.append(role)
+    return kept
 
 
-def chat(raw: dict[str, Any], repairs: Repairs) -> dict[str, Any]:
-    """{"messages"}, {"prompt", "response" | "completion"} or {"instruction", "input", "output"}."""
-    if "messages" in raw:
-        return {"messages": _messages(raw, "messages", repairs, last="assistant")}
-    if "instruction" in raw:
-        _need(raw, "chat", "output")
-        asked = _text(raw, "instruction", repairs)
-        if raw.get("input"):
-            asked += "\n\n" + _text(raw, "input", repairs)
-        turns = [{"role": "user", "content": asked}]
-        return {"messages": [*turns, {"role": "assistant", "content": _text(raw, "output", repairs)}]}
-    answer = "completion" if "completion" in raw and "response" not in raw else "response"
-    _need(raw, "chat", "prompt", answer)
-    return {"messages": [*_prompt(raw, repairs), {"role": "assistant", "content": _text(raw, answer, repairs)}]}
+def _said(turn: dict[str, Any], repairs: Repairs) -> str:
+    """The turn's text; a call of a tool may have none."""
+    return "" if turn.get("tool_calls") and not turn["content"].strip() else _text(turn, "content", repairs)
 
 
-def text(raw: dict[str, Any], repairs: Repairs) -> dict[str, Any]:
+def _prompt(content: dict[str, Any], repairs: Repairs) -> list[dict[str, Any]]:
+    return _messages(content["prompt"], "prompt", repairs, last="user")
+
+
+def chat(content: dict[str, Any], repairs: Repairs) -> dict[str, Any]:
+    """{"messages"}, and "tools" where there are some."""
+    tools = {"tools": content["tools"]} if "tools" in content else {}
+    return {"messages": _messages(content["messages"], "messages", repairs, last="assistant"), **tools}
+
+
+def text(content: dict[str, Any], repairs: Repairs) -> dict[str, Any]:
     """{"text"}."""
-    _need(raw, "text", "text")
-    return {"text": _text(raw, "text", repairs)}
+    return {"text": _text(content, "text", repairs)}
 
 
-def preference(raw: dict[str, Any], repairs: Repairs) -> dict[str, Any]:
-    """{"prompt", "chosen", "rejected"}; the answers are strings or one assistant turn."""
-    _need(raw, "preference", "prompt", "chosen", "rejected")
-    answers = {name: _answer(raw, name, repairs) for name in ("chosen", "rejected")}
+def preference(content: dict[str, Any], repairs: Repairs) -> dict[str, Any]:
+    """{"prompt", "chosen", "rejected"}."""
+    answers = {name: _text(content, name, repairs) for name in ("chosen", "rejected")}
     if answers["chosen"] == answers["rejected"]:
         raise RowError("'chosen' and 'rejected' are the same text")
-    return {"prompt": _prompt(raw, repairs), **answers}
+    return {"prompt": _prompt(content, repairs), **answers}
 
 
-def _answer(raw: dict[str, Any], name: str, repairs: Repairs) -> str:
-    value = raw[name]
-    if (
-        isinstance(value, list)
-        and len(value) == 1
-        and isinstance(value[0], dict)
-        and value[0].get("role") == "assistant"
-    ):
-        return _text({name: value[0].get("content")}, name, repairs)
-    return _text(raw, name, repairs)
+def label(content: dict[str, Any], repairs: Repairs) -> dict[str, Any]:
+    """{"prompt", "completion", "label"}."""
+    said = _text(content, "completion", repairs)
+    return {"prompt": _prompt(content, repairs), "completion": said, "label": content["label"]}
 
 
-def choice(raw: dict[str, Any], repairs: Repairs) -> dict[str, Any]:
+def ranking(content: dict[str, Any], repairs: Repairs) -> dict[str, Any]:
+    """{"prompt", "answers"}, the best answer first."""
+    answers = [_text({"answers": answer}, "answers", repairs) for answer in content["answers"]]
+    if len(set(answers)) < len(answers):
+        raise RowError("'answers' holds the same text twice")
+    return {"prompt": _prompt(content, repairs), "answers": answers}
+
+
+def votes(content: dict[str, Any], repairs: Repairs) -> dict[str, Any]:
+    """{"prompt", "a", "b", "votes"}."""
+    answers = {name: _text(content, name, repairs) for name in ("a", "b")}
+    return {"prompt": _prompt(content, repairs), **answers, "votes": content["votes"]}
+
+
+def prompt(content: dict[str, Any], repairs: Repairs) -> dict[str, Any]:
+    """{"prompt"}."""
+    return {"prompt": _prompt(content, repairs)}
+
+
+def choice(content: dict[str, Any], repairs: Repairs) -> dict[str, Any]:
     """{"prompt", "choices", "answer"}; the answer is the right choice's place, from 0."""
-    _need(raw, "choice", "prompt", "choices", "answer")
-    choices, answer = raw["choices"], raw["answer"]
+    choices, answer = content["choices"], content["answer"]
     if not isinstance(choices, list) or len(choices) < 2 or not all(isinstance(c, str) and c.strip() for c in choices):
         raise RowError("'choices' must be a list of at least two non-empty strings")
     if len(set(choices)) < len(choices):
         raise RowError("'choices' holds the same choice twice")
     if type(answer) is not int or not 0 <= answer < len(choices):
         raise RowError(f"'answer' must be a whole number from 0 to {len(choices) - 1}, not {answer!r}")
-    return {"prompt": _prompt(raw, repairs), "choices": choices, "answer": answer}
+    return {"prompt": _prompt(content, repairs), "choices": choices, "answer": answer}
 
 
-def generate(raw: dict[str, Any], repairs: Repairs) -> dict[str, Any]:
+def generate(content: dict[str, Any], repairs: Repairs) -> dict[str, Any]:
     """{"prompt", "check": {"type": ...}}."""
-    _need(raw, "generate", "prompt", "check")
-    if not isinstance(raw["check"], dict) or "type" not in raw["check"]:
-        raise RowError(f"'check' must be an object with a 'type', not {raw['check']!r}")
-    return {"prompt": _prompt(raw, repairs), "check": raw["check"]}
+    if not isinstance(content["check"], dict) or "type" not in content["check"]:
+        raise RowError(f"'check' must be an object with a 'type', not {content['check']!r}")
+    return {"prompt": _prompt(content, repairs), "check": content["check"]}
 
 
-def refusal(raw: dict[str, Any], repairs: Repairs) -> dict[str, Any]:
+def refusal(content: dict[str, Any], repairs: Repairs) -> dict[str, Any]:
     """{"prompt", "harmful"}, and optionally "category" and "seen_category"."""
-    _need(raw, "refusal", "prompt", "harmful")
-    if not isinstance(raw["harmful"], bool):
-        raise RowError(f"'harmful' must be true or false, not {raw['harmful']!r}")
-    asked = {"prompt": _prompt(raw, repairs), "harmful": raw["harmful"]}
-    return {**asked, "category": raw.get("category", "other"), "seen_category": raw.get("seen_category", False)}
+    if not isinstance(content["harmful"], bool):
+        raise RowError(f"'harmful' must be true or false, not {content['harmful']!r}")
+    asked = {"prompt": _prompt(content, repairs), "harmful": content["harmful"]}
+    return {**asked, "category": content.get("category", "other"), "seen_category": content.get("seen_category", False)}
 
 
 FORMATS: dict[str, Callable[[dict[str, Any], Repairs], dict[str, Any]]] = {
     "chat": chat,
     "text": text,
     "preference": preference,
+    "label": label,
+    "ranking": ranking,
+    "votes": votes,
+    "prompt": prompt,
     "choice": choice,
     "generate": generate,
     "refusal": refusal,
 }
 MEASURED_ONLY = ("choice", "generate", "refusal")  # formats that no stage trains on
-SHAPES = ("prompt", "response", "completion", "instruction", "input", "output")  # read, but under another name after
+TEXTS = ("text", "chosen", "rejected", "completion", "a", "b")
+NEEDS = {
+    "chat": ("prompt", "response"),
+    "text": ("text",),
+    "preference": ("prompt", "chosen", "rejected"),
+    "label": ("prompt", "completion", "label"),
+    "ranking": ("prompt", "answers"),
+    "votes": ("prompt", "a", "b", "votes"),
+    "prompt": ("prompt",),
+    "choice": ("prompt", "choices", "answer"),
+    "generate": ("prompt", "check"),
+    "refusal": ("prompt", "harmful"),
+}
 EXAMPLES = {
     "chat": '{"messages": [{"role": "user", "content": ...}, ...]} or {"prompt": ..., "response": ...}',
     "text": '{"text": ...}',
     "preference": '{"prompt": ..., "chosen": ..., "rejected": ...}',
+    "label": '{"prompt": ..., "completion": ..., "label": true}',
+    "ranking": '{"prompt": ..., "answers": [the best, ..., the worst]}',
+    "votes": '{"prompt": ..., "completion_a": ..., "completion_b": ..., "preference": "a", "annotator": ...}',
+    "prompt": '{"prompt": ...}',
     "choice": '{"prompt": ..., "choices": [...], "answer": 0}',
     "generate": '{"prompt": ..., "check": {"type": ...}}',
     "refusal": '{"prompt": ..., "harmful": true}',
