@@ -5,6 +5,7 @@ columns of the same product; only A and B of the trained one receive a gradient.
 and kept in neither.
 """
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -19,38 +20,63 @@ if TYPE_CHECKING:
 PLAIN = ("peft.tuners.lora.layer.Linear", "peft.tuners.lora.bnb.Linear4bit")  # by name: the second needs a library
 
 
+@dataclass(frozen=True)
+class Parts:
+    """What a layer with its adapter multiplies by: W of `base` (in -> out), and low-rank factors of it."""
+
+    base: torch.nn.Module
+    a: Tensor  # (r, in), trained
+    b: Tensor  # (out, r), trained
+    scale: float
+    frozen: tuple[Tensor, Tensor] | None  # (q, in) and (out, q), of adapters below
+
+    def factors(self, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        """Down (q + r, in) and up (out, q + r), the scale in the second; the trained adapter comes last."""
+        down, up = self.a.to(dtype), (self.b * self.scale).to(dtype)
+        if self.frozen is None:
+            return down, up
+        return torch.cat([self.frozen[0], down]), torch.cat([self.frozen[1], up], dim=1)
+
+    def product(self, rows: Tensor, low: Tensor, up: Tensor) -> Tensor:
+        """rows W^T + b + low up^T."""
+        weight = dense_weight(self.base)
+        bias = None if self.base.bias is None else self.base.bias.to(weight.dtype)
+        return linear(rows.to(weight.dtype), weight, bias).to(rows.dtype).addmm_(low, up.t())
+
+    def by_weight(self, grad: Tensor) -> Tensor:
+        """grad W."""
+        weight = dense_weight(self.base)
+        return (grad.to(weight.dtype) @ weight).to(grad.dtype)
+
+    def gradients_of_masters(self, grad: Tensor, by_low: Tensor, rows: Tensor, low: Tensor) -> tuple[Tensor, Tensor]:
+        """Of A and of B."""
+        rank = len(self.a)
+        grad_a = _in_float32(by_low[:, by_low.shape[1] - rank :].t(), rows).to(self.a.dtype)
+        grad_b = _in_float32(low[:, low.shape[1] - rank :].t(), grad).t().to(self.b.dtype) * self.scale
+        return grad_a, grad_b
+
+
 class LowRankLinear(torch.autograd.Function):
-    """x (..., in), a (r, in), b (out, r), base layer (in -> out), frozen a (q, in) and b (out, q) -> (..., out)."""
+    """x (..., in), the layer's parts, its trained a and b once more, for autograd to see -> (..., out)."""
 
     @staticmethod
-    def forward(
-        ctx: Any, x: Tensor, a: Tensor, b: Tensor, scale: float, base: torch.nn.Module,
-        frozen: tuple[Tensor, Tensor] | None,
-    ) -> Tensor:  # fmt: skip
+    def forward(ctx: Any, x: Tensor, parts: Parts, a: Tensor, b: Tensor) -> Tensor:
         rows = x.reshape(-1, x.shape[-1])
-        down, up = a.to(x.dtype), (b * scale).to(x.dtype)
-        if frozen is not None:
-            down, up = torch.cat([frozen[0], down]), torch.cat([frozen[1], up], dim=1)
+        down, up = parts.factors(x.dtype)
         low = rows @ down.t()
-        weight = dense_weight(base)
-        bias = None if base.bias is None else base.bias.to(weight.dtype)
-        y = linear(rows.to(weight.dtype), weight, bias).to(x.dtype).addmm_(low, up.t())
         ctx.save_for_backward(rows, low, down, up)
-        ctx.base, ctx.scale, ctx.rank, ctx.shape, ctx.dtypes = base, scale, len(a), x.shape, (a.dtype, b.dtype)
-        return y.view(*x.shape[:-1], -1)
+        ctx.parts, ctx.shape = parts, x.shape
+        return parts.product(rows, low, up).view(*x.shape[:-1], -1)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         rows, low, down, up = ctx.saved_tensors
         grad = grad.reshape(-1, grad.shape[-1])
         by_low = grad @ up
-        grad_a = _in_float32(by_low[:, -ctx.rank :].t(), rows).to(ctx.dtypes[0])
-        grad_b = _in_float32(low[:, -ctx.rank :].t(), grad).t().to(ctx.dtypes[1]) * ctx.scale
         grad_x = None
         if ctx.needs_input_grad[0]:
-            weight = dense_weight(ctx.base)
-            grad_x = (grad.to(weight.dtype) @ weight).to(grad.dtype).addmm_(by_low, down).view(ctx.shape)
-        return grad_x, grad_a, grad_b, None, None, None
+            grad_x = ctx.parts.by_weight(grad).addmm_(by_low, down).view(ctx.shape)
+        return grad_x, None, *ctx.parts.gradients_of_masters(grad, by_low, rows, low)
 
 
 def _in_float32(a: Tensor, b: Tensor) -> Tensor:
@@ -99,17 +125,23 @@ def fuse(layer: "LoraLayer") -> None:
     original, layer.fused_adapter = layer.forward, adapter
 
     def forward(x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        base = layer.get_base_layer()
-        frozen = _frozen(base, x.dtype)
-        plain = not args and not kwargs and not layer.merged and layer.active_adapters == [adapter]
-        if not plain or (layer.disable_adapters and frozen is None):
-            return original(x, *args, **kwargs)
-        a, b, scale = layer.lora_A[adapter].weight, layer.lora_B[adapter].weight, layer.scaling[adapter]
-        if layer.disable_adapters:  # the chain in the same precision as with it: policy and reference differ by no more
-            a, b = a.detach()[:0], b.detach()[:, :0]
-        return LowRankLinear.apply(x, a, b, scale, base, frozen)
+        parts = None if args or kwargs else parts_of(layer, x.dtype)
+        return original(x, *args, **kwargs) if parts is None else LowRankLinear.apply(x, parts, parts.a, parts.b)
 
     layer.forward = forward
+
+
+def parts_of(layer: "LoraLayer", dtype: torch.dtype) -> Parts | None:
+    """The parts of a fused layer as it is switched now; None where PEFT's own layer has to compute."""
+    adapter = layer.fused_adapter
+    base = layer.get_base_layer()
+    frozen = _frozen(base, dtype)
+    if layer.merged or layer.active_adapters != [adapter] or (layer.disable_adapters and frozen is None):
+        return None
+    a, b = layer.lora_A[adapter].weight, layer.lora_B[adapter].weight
+    if layer.disable_adapters:  # the chain in the same precision as with it: policy and reference differ by no more
+        a, b = a.detach()[:0], b.detach()[:, :0]
+    return Parts(base, a, b, layer.scaling[adapter], frozen)
 
 
 def _frozen(base: torch.nn.Module, dtype: torch.dtype) -> tuple[Tensor, Tensor] | None:

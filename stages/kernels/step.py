@@ -32,7 +32,8 @@ LAYOUT = {
     "seq_idx",
     "num_items_in_batch",
 }  # said by positions
-JUDGED_WITHOUT = {"use_cache", "margin"}  # what TRL's reward trainer passes on and no model reads
+# What TRL's reward trainer and PEFT's wrapper pass on, and what changes nothing in a score.
+JUDGED_WITHOUT = {"use_cache", "margin", "return_dict"}
 BY_LENGTH = {"dynamic", "longrope"}
 
 
@@ -77,8 +78,15 @@ def _low_rank_layers(model: "PreTrainedModel") -> "list[LoraLayer]":
     return [module for module in model.modules() if isinstance(module, LoraLayer)]
 
 
+def _gated(model: "PreTrainedModel") -> list[Any]:
+    """The modules that are a gated MLP in every architecture that is known here."""
+    return [module for module in model.modules() if type(module).__name__.endswith("MLP")]
+
+
 def install(model: "PreTrainedModel", step: str) -> str:
     """Make `model`, once its trainer exists, take the step that `step` names; returns what it takes, in words."""
+    from stages.kernels import mlp
+
     if step == "trl":
         return "trl (asked for)"
     if (reason := why_not(model)) is not None:
@@ -87,20 +95,26 @@ def install(model: "PreTrainedModel", step: str) -> str:
         (_judge if _judges(model) else _answer)(model)
         model.takes_fast_step = True
     layers, left = _fuse_adapters(model)
-    return f"fast ({layers} fused low-rank layers{f', {len(left)} not: ' + left[0] if left else ''})"
+    gated = sum(map(mlp.fuse, _gated(model)))
+    fused = [f"{layers} fused low-rank layers", *([f"{gated} fused MLPs"] if gated else [])]
+    return f"fast ({', '.join(fused)}{f', {len(left)} not: ' + left[0] if left else ''})"
 
 
 def _judge(model: "PreTrainedModel") -> None:
-    """Replace a reward model's forward; a call with anything but tokens and their mask goes on to the old one."""
+    """Replace a reward model's forward."""
     from stages.kernels import ends
 
-    plain = _with_tree(model)
+    _with_tree(model)
 
     @functools.wraps(type(model).forward)
     def forward(*args: Any, **kwargs: Any) -> Any:
-        given = {key: value for key, value in kwargs.items() if value is not None and key not in JUDGED_WITHOUT}
+        said = {key: value for key, value in kwargs.items() if value is not None and value is not False}
+        given = {key: value for key, value in said.items() if key not in JUDGED_WITHOUT}
         if args or not {"input_ids"} <= given.keys() <= {"input_ids", "attention_mask"}:
-            return plain(*args, **kwargs)
+            extra = ", ".join(sorted(given.keys() - {"input_ids", "attention_mask"})) or "positional arguments"
+            raise StageFailed(
+                f"a reward model is called with {extra}, which the fast step does not read; set step: trl"
+            )
         return ends.scores(model, **given)
 
     model.forward = forward

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from kernel_toys import ARCHITECTURES, SIZES, USUAL, check_equal, ids, lora, outcome, tokenizer
 
+from pipeline.errors import StageFailed
 from stages.kernels import ends
 from stages.kernels import step as steps
 
@@ -121,8 +122,18 @@ def test_a_common_system_turn_does_not_keep_a_pair_apart():
     assert [sorted(members) for members, _ in ends.groups(sequences)] == [[0, 2], [1, 3]]
 
 
-def test_a_call_with_more_than_tokens_goes_to_the_models_own_forward():
-    plain, fast = judge(), judge()
+def test_the_trainer_runs_each_prompt_once():
+    """What PEFT's wrapper and the trainer pass on besides tokens does not keep the fast step from them."""
+    made, run = trainer(judge(), "fast"), []
+    made.model.get_base_model().get_input_embeddings().register_forward_hook(lambda _, given, __: run.append(given[0]))
+    outcome(made)
+    both = [len(row["chosen_ids"]) + len(row["rejected_ids"]) for row in PAIRS]
+    assert len(run) == 1
+    assert run[0].numel() < sum(both) - sum(prompt - 1 for prompt in (20, 12, 9, 15))
+
+
+def test_a_call_with_more_than_tokens_is_refused():
+    fast = judge()
     steps.install(fast, "fast")
-    batch = {"input_ids": torch.tensor([[5, 6, 7]]), "labels": torch.tensor([1.0])}
-    torch.testing.assert_close(fast(**batch).loss, plain(**batch).loss)
+    with pytest.raises(StageFailed, match="called with labels, "):
+        fast(input_ids=torch.tensor([[5, 6, 7]]), labels=torch.tensor([1.0]))

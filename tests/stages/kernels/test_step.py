@@ -29,7 +29,7 @@ def model(**changes):
 
 def fast(**changes):
     found = model(**changes)
-    assert step.install(found.get_base_model(), "fast") == "fast (14 fused low-rank layers)"
+    assert step.install(found.get_base_model(), "fast") == "fast (14 fused low-rank layers, 2 fused MLPs)"
     return found
 
 
@@ -176,7 +176,7 @@ def test_installed_twice_is_installed_once():
     found = fast().get_base_model()
     layer = found.model.layers[0].mlp.down_proj
     before = found.forward, layer.forward
-    assert step.install(found, "fast") == "fast (14 fused low-rank layers)"
+    assert step.install(found, "fast") == "fast (14 fused low-rank layers, 2 fused MLPs)"
     assert (found.forward, layer.forward) == before
 
 
