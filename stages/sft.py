@@ -3,6 +3,7 @@
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from pipeline.context import Artifact, Context
@@ -10,6 +11,7 @@ from pipeline.errors import ConfigError
 from pipeline.registry import Stage, register
 from stages.data import artifact, shares
 from stages.data.mixture import Part, Source, mix_sets
+from stages.data.tokenized import Tokenized
 from stages.models.adapters import peft_config
 from stages.models.chat import Example, chat_example
 from stages.training import arguments, run
@@ -101,36 +103,32 @@ def _sample(examples: list[Example], max_tokens: int, seed: int) -> list[Example
     return taken
 
 
-@dataclass(frozen=True)
-class Conversations:
-    """Tokenized rows with some trained token, read and tokenized anew each time one goes through them."""
-
-    tokenizer: "PreTrainedTokenizerBase"
-    rows: Sequence[dict[str, Any]]
-    max_length: int
-
-    def __iter__(self) -> Iterator[Example]:
-        for row in self.rows:
-            example = chat_example(self.tokenizer, row["messages"], self.max_length)
-            if example.trained:
-                yield example
-
-
 def _mixed(
     config: SftConfig, tokenizer: "PreTrainedTokenizerBase", sets: Mapping[str, Artifact]
 ) -> tuple[list[Example], dict[str, Part], dict[str, Any]]:
-    rows: dict[shares.Cell, list[dict[str, Any]]] = {(role, frozenset()): [] for role in sets}
-    for role, source in sets.items():
-        for row in artifact.rows(source):
-            rows.setdefault((role, config.mixture.tags.intersection(row.get("tags", []))), []).append(row)
+    read = {
+        (role, tags): Tokenized(tokenizer, partial(_rows_with, source, config.mixture.tags, tags), config.max_length)
+        for role, source in sets.items()
+        for tags in _tag_sets(source, config.mixture.tags)
+    }
     sources = {
-        (role, tags): Source(
-            f"{sets[role].stage} ({', '.join(sorted(tags)) or 'no tag'})" if config.mixture.tags else sets[role].stage,
-            Conversations(tokenizer, mine, config.max_length), part=sets[role].stage, tags=tags,
-        )
-        for (role, tags), mine in rows.items()
-    }  # fmt: skip
+        (role, tags): Source(_name(sets[role], tags, config.mixture.tags), rows, part=sets[role].stage, tags=tags)
+        for (role, tags), rows in read.items()
+    }
     chosen, parts, tags = mix_sets(config.mixture, sources, config.max_tokens, config.seed)
-    available = sum(map(len, rows.values()))
-    counts = _counts(chosen, available, available - sum(len(source.tokens) for source in sources.values()))
+    counts = _counts(chosen, sum(rows.read for rows in read.values()), sum(rows.rejected for rows in read.values()))
     return chosen, parts, {**counts, "tags": {tag: asdict(part) for tag, part in tags.items()}}
+
+
+def _tag_sets(source: Artifact, asked: frozenset[str]) -> list[frozenset[str]]:
+    """Which of the asked tags come together in some row, in the order of the rows."""
+    found = dict.fromkeys(asked.intersection(row.get("tags", [])) for row in artifact.stream(source))
+    return list(found) or [frozenset()]
+
+
+def _rows_with(source: Artifact, asked: frozenset[str], tags: frozenset[str]) -> Iterator[dict[str, Any]]:
+    return (row for row in artifact.stream(source) if asked.intersection(row.get("tags", [])) == tags)
+
+
+def _name(source: Artifact, tags: frozenset[str], asked: frozenset[str]) -> str:
+    return f"{source.stage} ({', '.join(sorted(tags)) or 'other rows'})" if asked else source.stage

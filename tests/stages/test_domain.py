@@ -6,6 +6,7 @@ from pipeline.errors import ConfigError, DataError
 from stages.data import artifact
 from stages.domain import Domain, Rehearsal, upstream_sft_data
 from stages.models.chat import chat_example, text_example
+from stages.training.sampled import Sampled
 
 
 @pytest.fixture(scope="module")
@@ -152,3 +153,22 @@ def test_what_cannot_work_is_found_before_anything_runs(bench, settings, message
         Domain().validate(config)
     Domain().validate(bench.config("domain", data={"train": "t", "general": "g"}))
     Domain().validate(bench.config("domain", data={"train": "t"}, rehearsal=Rehearsal(share=0.0)))
+
+
+def test_sources_share_what_the_safety_floor_leaves(bench, sft, texts, general, fed):
+    recorded = mixture(
+        bench, sft.artifact, {"train": texts, "law": general}, share=0.35, safety_floor=0.05,
+        sources={"upstream:sft": 1.0, "law": 2.0},
+    )  # fmt: skip
+    asked = {name: part["asked"] for name, part in recorded["mixture"].items()}
+    assert asked == pytest.approx(
+        {"text": 0.65, "rehearsal:replay": 0.1, "rehearsal:law": 0.2, "rehearsal:safety": 0.05}
+    )
+
+
+def test_the_start_model_can_write_the_rehearsal(bench, sft, texts, fed):
+    recorded = mixture(
+        bench, sft.artifact, {"train": texts}, share=0.2, safety_floor=0.0, sources={"sampled:start": 1.0},
+        sampled=Sampled(max_new_tokens=16),
+    )  # fmt: skip
+    assert abs(recorded["mixture"]["rehearsal:sampled"]["realised"] - 0.2) <= 0.005
