@@ -346,6 +346,12 @@ def line(row: dict[str, Any], rows: list[dict[str, Any]]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
+def environment() -> dict[str, Any]:
+    """When, on what and with what it was measured."""
+    packages = {name: version(name) for name in ("torch", "transformers", "trl", "peft", "accelerate")}
+    return {"date": time.strftime("%Y-%m-%d"), "hardware": hardware(), "packages": packages}
+
+
 def hardware() -> dict[str, Any]:
     import torch
 
@@ -383,9 +389,7 @@ def main() -> None:
             jobs = [Job(workload, name, folder, given.device, dtype, given.steps, batch) for name in given.contender]
             rows += measure(jobs)
             print("\n".join(json.dumps(row) for row in rows[-len(jobs) :]), flush=True)
-    packages = {name: version(name) for name in ("torch", "transformers", "trl", "peft", "accelerate")}
-    result = {"date": time.strftime("%Y-%m-%d"), "hardware": hardware(), "packages": packages, "rows": rows}
-    out.write_text(json.dumps(with_others(result, out), indent=1) + "\n")
+    out.write_text(json.dumps(with_others({**environment(), "rows": rows}, out), indent=1) + "\n")
 
 
 def with_others(result: dict[str, Any], out: Path) -> dict[str, Any]:

@@ -35,7 +35,8 @@ class Perplexity(Measurement):
     def run(self, policy: "Policy", rows: list[Row], params: PerplexityParams, micro_batch: int) -> list[Scored]:
         import torch
 
-        from stages.evaluation.forward import batches, check_lengths, token_log_probs
+        from stages.evaluation.forward import check_lengths, token_log_probs
+        from stages.kernels.prefill import batches
 
         texts = [sequence(policy, row["text"], params.max_length) for row in rows]
         check_lengths(policy, rows, [len(text) for text in texts])
