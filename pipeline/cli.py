@@ -30,6 +30,7 @@ USAGE = """journeyman VERB [overrides...] [options]
   status    the same with what is in the store
   explain   STAGE: which change makes it run again
   show      [STAGE]: the chain, or what is known of one artifact
+  data      inspect FILE: what becomes of its rows, before it is in any experiment
   pins      [set NAME STAGE-OR-ID | rm NAME]: names that keep artifacts
   gc        what nothing needs any more (--apply moves it to the trash)
 
@@ -113,7 +114,7 @@ def _parse(argv: list[str]) -> argparse.Namespace:
         parser.error(f"there is no verb '{options.verb}'" + (f", did you mean '{near[0]}'?" if near else ""))
     options.names = [word for word in options.words if "=" not in word and not word.startswith("~")]
     options.overrides = [word for word in options.words if word not in options.names]
-    allowed = {"explain": 1, "show": 1, "pins": 3}.get(options.verb, 0)
+    allowed = {"explain": 1, "show": 1, "pins": 3, "data": 2}.get(options.verb, 0)
     if len(options.names) > allowed:
         word = options.names[allowed]
         parser.error(f"'{word}' is no override, which looks like key=value; --from, --until and --force choose stages")
@@ -249,6 +250,24 @@ def _show_artifact(screen: Screen, store: "Store", stored: "Stored") -> None:
     )
 
 
+def _data(options: argparse.Namespace, screen: Screen) -> Answer:
+    match options.names:
+        case ["inspect", path]:
+            return _inspect(options, screen, path)
+    raise ConfigError("data inspect FILE [format=... layout=... on_error=salvage]")
+
+
+def _inspect(options: argparse.Namespace, screen: Screen, path: str) -> Answer:
+    """The kind `prepare` knows files and rows, the engine does not."""
+    from pipeline.registry import load_kinds
+
+    settings = dict(word.split("=", 1) for word in options.overrides if "=" in word)
+    found = load_kinds()["prepare"].stage().inspect(path, settings)
+    for line in found.lines():
+        screen.say(line)
+    return found.exit_code, found.json()
+
+
 def _pins(options: argparse.Namespace, screen: Screen) -> Answer:
     from pipeline.pins import pins, remove_pin, set_pin
 
@@ -355,6 +374,7 @@ VERBS: dict[str, Callable[[argparse.Namespace, Screen], Answer]] = {
     "status": _status,
     "explain": _explain,
     "show": _show,
+    "data": _data,
     "pins": _pins,
     "gc": _gc,
 }

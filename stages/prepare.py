@@ -5,8 +5,9 @@ Every row that is read ends up kept, repaired or in `rejected.jsonl` with its re
 
 import hashlib
 import json
+import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Dict, List, Optional
@@ -15,7 +16,14 @@ from pipeline.context import Context
 from pipeline.errors import ConfigError, DataError
 from pipeline.registry import Stage, register
 from pipeline.schema import Runtime, StageConfig
-from stages.data import builders, readers, rows, split
+from stages.data import builders, conversion, formats, readers, rows
+from stages.data import split as splitting
+from stages.data.conversion import Chunk
+from stages.data.inspect import Inspection, inspect
+from stages.data.outcome import Lines, Outcome, fill
+from stages.data.progress import Progress, lines_of_log
+
+ON_ERROR = ("refuse", "reject", "salvage")
 
 
 @dataclass
@@ -23,62 +31,60 @@ class PrepareConfig(StageConfig):
     """Where rows come from (`files` or `builder`), what they are, and how many are held out."""
 
     kind: str = "prepare"
-    format: str = "chat"  # chat | text | preference | choice | generate | refusal
-    files: List[str] = field(default_factory=list)  # .jsonl, .json (an array) or .txt (a row for each paragraph)
+    format: str = (
+        "chat"  # chat | text | preference | label | ranking | votes | prompt | choice | generate | refusal, or auto
+    )
+    layout: str = "auto"  # how the files write rows: alpaca, sharegpt ... of docs/formats.md; auto: each row its own
+    files: List[str] = field(default_factory=list)  # files, folders, patterns and hub:OWNER/NAME@COMMIT
     builder: Optional[str] = None  # name of a registered builder instead of files
     options: Dict[str, Any] = field(default_factory=dict)  # the builder's own options
     limit: int = 0  # rows kept at most, the first ones; 0 = all
     holdout: Optional[float] = None  # share of clusters for heldout.jsonl; None = all of what is only measured, else 0
+    split: splitting.Split = field(default_factory=splitting.Split)
     tags: List[str] = field(default_factory=list)  # given to rows that have none: legal, general, safety ...
-    on_error: str = "refuse"  # a row that breaks the format: refuse the data set, or reject the row
-
-
-@dataclass
-class Outcome:
-    """What became of the rows."""
-
-    kept: list[dict[str, Any]] = field(default_factory=list)
-    rejected: list[dict[str, Any]] = field(default_factory=list)
-    repaired: int = 0
-    reasons: Counter[str] = field(default_factory=Counter)
-    unused: Counter[str] = field(default_factory=Counter)
-    broken: list[str] = field(default_factory=list)  # the rejected rows that break the format, as messages
-    seen: dict[str, str] = field(default_factory=dict)  # content key or id -> where it was first
-
-    def reject(self, where: str, line: int, raw: Any, code: str, reason: str) -> None:
-        self.reasons[f"rejected: {code}"] += 1
-        shown = None if isinstance(raw, readers.RowError) else raw
-        self.rejected.append({"file": where, "line": line, "reason": reason, "row": shown})
+    on_error: str = "refuse"  # refuse the data set; reject rows that break the format; salvage: broken files as well
 
 
 @register("prepare", config=PrepareConfig)
 class Prepare(Stage):
-    version, consumes, produces = 1, {}, "data"
+    version, consumes, produces = 2, {}, "data"
 
     def fingerprints(self, config: PrepareConfig) -> dict[str, str]:
         """Files by sha256, packages by version and content. ConfigError for what is not there."""
         check(config)
-        found = {f"file:{name}": f"sha256:{file_digest(name)}" for name in config.files}
+        found = {f"file:{name}": digest(name) for name in files_of(config)}
         if config.builder:
             used = builders.find(config.builder)
             found["builder:" + used.name] = f"version {used.version}"
             found |= {f"package:{name}": builders.package_digest(name) for name in used.packages}
-            found |= {f"authored:{path.name}": f"sha256:{file_digest(str(path))}" for path in used.files}
+            found |= {f"authored:{path.name}": digest(str(path)) for path in used.files}
         return found
 
     def validate(self, config: PrepareConfig) -> None:
         check(config)
 
+    def inspect(self, path: str, settings: Mapping[str, str]) -> Inspection:
+        """What becomes of a file before it is in any experiment. `settings`: format, layout and on_error, if not auto.
+
+        ConfigError for other settings or a path that is not there, DataError for what cannot be read.
+        """
+        for name in settings:
+            if name not in ("format", "layout", "on_error"):
+                raise ConfigError(f"{name}: a file is inspected with format, layout and on_error, and nothing else")
+        config = PrepareConfig(**{"format": formats.AUTO, **settings}, files=[path])
+        check(config)
+        return inspect(path, config.format, config.layout, config.on_error == "salvage")
+
     def run(self, ctx: Context) -> dict[str, float]:
         """Write data/train.jsonl, data/heldout.jsonl, rejected.jsonl, quality.json and ATTRIBUTION.md."""
-        outcome = collect(ctx.config)
-        share = heldout_share(ctx.config)
-        sides: dict[str, list[dict[str, Any]]] = {"train": [], "heldout": []}
-        for row in outcome.kept:
-            sides["heldout" if split.in_heldout(row["cluster"], share, ctx.config.seed) else "train"].append(row)
-        for name, part in sides.items():
-            write_jsonl(ctx.out / "data" / f"{name}.jsonl", part)
-        write_jsonl(ctx.out / "rejected.jsonl", outcome.rejected)
+        kept = ctx.out / "kept.jsonl"
+        outcome = Outcome(Lines(kept), Lines(ctx.out / "rejected.jsonl"))
+        try:
+            gather(ctx.config, outcome, lines_of_log(ctx.log))
+        finally:
+            outcome.kept.close()
+            outcome.rejected.close()
+        sides = divide(ctx.config, outcome, kept, ctx.out / "data")
         quality = describe(outcome, sides)
         (ctx.out / "quality.json").write_text(json.dumps(quality, indent=2, ensure_ascii=False) + "\n")
         (ctx.out / "ATTRIBUTION.md").write_text(attribution(ctx.config))
@@ -92,116 +98,138 @@ class Prepare(Stage):
 
 def check(config: PrepareConfig) -> None:
     """ConfigError for settings that cannot work."""
-    if config.format not in rows.FORMATS:
+    if config.format not in (*rows.FORMATS, formats.AUTO):
         raise ConfigError(f"unknown data format '{config.format}'; known: {', '.join(rows.FORMATS)}")
-    if config.on_error not in ("refuse", "reject"):
-        raise ConfigError(f"on_error must be refuse or reject, not '{config.on_error}'")
+    if config.layout != formats.AUTO:
+        formats.named(config.layout, None if config.format == formats.AUTO else config.format)
+    if config.on_error not in ON_ERROR:
+        raise ConfigError(f"on_error must be refuse, reject or salvage, not '{config.on_error}'")
     if bool(config.files) == bool(config.builder):
         raise ConfigError("a data set needs either `files` or a `builder`, and not both")
     if config.options and not config.builder:
         raise ConfigError(f"`options` belong to a builder; with `files` take them out: {', '.join(config.options)}")
-    if config.limit < 0 or not 0 <= heldout_share(config) <= 1:
+    if config.limit < 0 or not 0 <= heldout_share(config, config.format) <= 1:
         raise ConfigError(f"limit must be 0 or more and holdout from 0 to 1, not {config.limit} and {config.holdout}")
     if config.inputs or config.data:
         raise ConfigError("a data set reads files or packages; it takes no `inputs` and no `data`")
     if config.runtime != Runtime():
         raise ConfigError("a data set is made in one process on the CPU; it takes no `runtime`")
-    for name in config.files:
-        if not name.startswith("hub:") and Path(name).suffix not in readers.READERS:
-            raise ConfigError(
-                f"{name}: cannot read files ending in '{Path(name).suffix}'; use {', '.join(readers.READERS)}"
-            )
+    splitting.check(config.split)
+    for name in files_of(config):
+        readers.kind_of(name)
     if config.builder:
         found = builders.find(config.builder)
         builders.parse_options(found, dict(config.options))
-        if found.format != config.format:
+        if config.format not in (found.format, formats.AUTO):
             raise ConfigError(f"builder '{found.name}' makes rows of format {found.format}, not {config.format}")
 
 
-def heldout_share(config: PrepareConfig) -> float:
+def heldout_share(config: PrepareConfig, form: str) -> float:
     """The share of clusters that is held out."""
     if config.holdout is not None:
         return config.holdout
-    return 1.0 if config.format in rows.MEASURED_ONLY else 0.0
+    return 1.0 if form in rows.MEASURED_ONLY else 0.0
+
+
+def files_of(config: PrepareConfig) -> list[str]:
+    """Every file that is read, in its order."""
+    return [name for given in config.files for name in readers.expand(given)]
+
+
+def digest(name: str) -> str:
+    """What stands for the content of a file, of all files of a folder, or of a data set of the hub.
+
+    ConfigError when it cannot be read.
+    """
+    if name.startswith("hub:"):
+        return f"commit:{name.partition('@')[2]}"
+    if Path(name).is_dir():
+        inside = sorted(str(path) for path in Path(name).rglob("*") if path.is_file())
+        lines = "".join(f"{file_digest(path)} {os.path.relpath(path, name)}\n" for path in inside)
+        return f"sha256:{hashlib.sha256(lines.encode()).hexdigest()}"
+    return f"sha256:{file_digest(name)}"
 
 
 def file_digest(name: str) -> str:
     """sha256 of a file. ConfigError when it cannot be read."""
     try:
-        return hashlib.sha256(Path(name).read_bytes()).hexdigest()
+        with open(name, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise ConfigError(f"{name}: {error.strerror}; correct the path in `files`") from error
 
 
-def sources(config: PrepareConfig) -> Iterator[tuple[str, int, Any]]:
-    """(file or builder, line, raw row) of everything the data set is made from."""
-    for name in config.files:
-        for line, raw in readers.read(name):
-            yield name, line, raw
+def sources(config: PrepareConfig, progress: Progress) -> Iterator[Chunk]:
+    """Everything the data set is made from, in pieces."""
+    for given in config.files:
+        for name in readers.expand(given):
+            source = readers.Source(name, config.on_error == "salvage", progress.of(name))
+            document = None if name == given else name
+            yield from conversion.chunks(name, readers.records(source), document)
     if config.builder:
         found = builders.find(config.builder)
         options = builders.parse_options(found, dict(config.options))
-        for line, raw in enumerate(found.build(options, config.seed), 1):
-            yield found.name, line, raw
+        yield from conversion.chunks(found.name, enumerate(found.build(options, config.seed), 1))
 
 
 def collect(config: PrepareConfig) -> Outcome:
-    """Read, normalise and de-duplicate. DataError when rows break the format or none is left."""
+    """Read, normalise and de-duplicate; the kept and the rejected rows as lists of objects. DataError as `gather`."""
     outcome = Outcome()
-    for where, line, raw in sources(config):
-        take(outcome, config, where, line, raw)
-        if config.limit and len(outcome.kept) == config.limit:
-            break
+    gather(config, outcome)
+    outcome.kept = [json.loads(line) for line in outcome.kept]
+    outcome.rejected = [json.loads(line) for line in outcome.rejected]
+    return outcome
+
+
+def gather(config: PrepareConfig, outcome: Outcome, progress: Progress | None = None) -> None:
+    """Read, normalise and de-duplicate. DataError when rows break the format or none is left."""
+    progress = progress or Progress()
+    form = builders.find(config.builder).format if config.builder else config.format
+    progress.total = sum(os.path.getsize(name) for name in files_of(config) if os.path.isfile(name))
+    plan, chunks = conversion.plan(form, config.layout, config.tags, sources(config, progress))
+    outcome.format = plan.form
+    fill(outcome, conversion.converted(chunks, plan), config.limit, config.split.group_by)
     if outcome.broken and config.on_error == "refuse":
-        more = f"\n... and {len(outcome.broken) - 3} more" if len(outcome.broken) > 3 else ""
+        more = f"\n... and {outcome.broken - 3} more" if outcome.broken > 3 else ""
         raise DataError(
-            "\n".join(outcome.broken[:3])
+            "\n".join(outcome.told)
             + more
             + "\nCorrect these rows, or set `on_error: reject` to move them to rejected.jsonl."
         )
-    if not outcome.kept:
+    if not len(outcome.kept):
         raise DataError(
             f"{', '.join(config.files) or config.builder}: no row is left of {len(outcome.rejected)} read; "
             f"{dict(outcome.reasons)}"
         )
-    return outcome
 
 
-def take(outcome: Outcome, config: PrepareConfig, where: str, line: int, raw: Any) -> None:
-    """Add one raw row to the outcome: kept, repaired or rejected."""
-    try:
-        row, repairs = rows.normalise(raw, config.format)
-    except readers.RowError as error:
-        outcome.broken.append(f"{where}, line {line}: {error}")
-        return outcome.reject(where, line, raw, "broken", str(error))
-    content, name = "content " + rows.content_key(row), "id " + row["id"]
-    if content in outcome.seen:
-        return outcome.reject(where, line, raw, "duplicate", f"same content as {outcome.seen[content]}")
-    if name in outcome.seen:
-        reason = f"id '{row['id']}' is taken by {outcome.seen[name]}; give every row its own id"
-        outcome.broken.append(f"{where}, line {line}: {reason}")
-        return outcome.reject(where, line, raw, "id", reason)
-    outcome.seen[content] = outcome.seen[name] = f"{where}, line {line}"
-    outcome.repaired += bool(repairs)
-    outcome.reasons.update(f"repaired: {repair}" for repair in repairs)
-    outcome.unused.update(rows.unused_fields(raw, row))
-    outcome.kept.append({"task": config.format, "tags": list(config.tags), **row})
+def divide(config: PrepareConfig, outcome: Outcome, kept: Path, out: Path) -> dict[str, int]:
+    """Write train.jsonl and heldout.jsonl from the kept rows, and say how many rows each has."""
+    held = splitting.held(Counter(outcome.groups), config.split, config.seed, heldout_share(config, outcome.format))
+    sides = {name: Lines(out / f"{name}.jsonl") for name in ("train", "heldout")}
+    with kept.open(encoding="utf-8") as lines:
+        for line, group in zip(lines, outcome.groups, strict=True):
+            sides["heldout" if group in held else "train"].append(line[:-1])
+    for side in sides.values():
+        side.close()
+    kept.unlink()
+    return {name: len(side) for name, side in sides.items()}
 
 
-def describe(outcome: Outcome, sides: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
+def describe(outcome: Outcome, sides: dict[str, int]) -> dict[str, Any]:
     """The quality report: rows_kept + rows_repaired + rows_rejected = rows_read."""
-    kept = outcome.kept
     return {
-        "rows_read": len(kept) + len(outcome.rejected),
-        "rows_kept": len(kept) - outcome.repaired,
+        "format": outcome.format,
+        "rows_read": outcome.read,
+        "rows_kept": len(outcome.kept) - outcome.repaired,
         "rows_repaired": outcome.repaired,
         "rows_rejected": len(outcome.rejected),
-        "rows_train": len(sides["train"]),
-        "rows_heldout": len(sides["heldout"]),
-        "clusters": len({row["cluster"] for row in kept}),
-        "words": sum(map(rows.words, kept)),
-        "tasks": dict(Counter(row["task"] for row in kept).most_common()),
-        "tags": dict(Counter(tag for row in kept for tag in row["tags"]).most_common()),
+        "rows_train": sides["train"],
+        "rows_heldout": sides["heldout"],
+        "clusters": len(outcome.clusters),
+        "words": outcome.words,
+        "tasks": dict(outcome.tasks.most_common()),
+        "tags": dict(outcome.tags.most_common()),
         "reasons": dict(outcome.reasons),
         "unused_fields": dict(outcome.unused),
     }
@@ -213,13 +241,5 @@ def attribution(config: PrepareConfig) -> str:
         found = builders.find(config.builder)
         versions = "".join(f"- {name} {builders.package_digest(name)}\n" for name in found.packages)
         return f"# Where these rows come from\n\n{found.attribution}\n\nRead from:\n{versions}"
-    files = "".join(f"- {name} sha256:{file_digest(name)}\n" for name in config.files)
+    files = "".join(f"- {name} {digest(name)}\n" for name in files_of(config))
     return f"# Where these rows come from\n\nThe user's own files:\n{files}"
-
-
-def write_jsonl(path: Path, part: list[dict[str, Any]]) -> None:
-    """One JSON object a line, UTF-8. What UTF-8 cannot say (half a surrogate pair) becomes its JSON escape."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(
-        "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in part), encoding="utf-8", errors="backslashreplace"
-    )

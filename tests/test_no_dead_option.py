@@ -23,6 +23,8 @@ from pipeline.identity import canonical, leaf_diff
 from pipeline.registry import load_kinds
 from pipeline.schema import Evaluation, Experiment, Gate, ModelConfig, PeftConfig, Runtime, Suite, Tracker
 from stages.data.shares import Mixture
+from stages.data.split import Split
+from stages.domain import Rehearsal
 
 CONF = Path(importlib.import_module("conf").__path__[0])
 RUNTIME = {
@@ -63,11 +65,17 @@ CHANGES = {
         "kind": None,
         "seed": 7,
         "format": "text",
+        "layout": "alpaca",
         "files": ["other.jsonl"],
         "builder": "other",
         "options": {"rows": 3},
         "limit": 3,
         "holdout": 0.5,
+        "split.method": "kfold",
+        "split.share": 0.2,
+        "split.k": 3,
+        "split.fold": 1,
+        "split.group_by": "task",
         "tags": ["legal"],
         "on_error": "reject",
     },
@@ -87,6 +95,9 @@ CHANGES = {
         "rehearsal.share": 0.3,
         "rehearsal.safety_floor": 0.01,
         "rehearsal.general": 0.1,
+        "rehearsal.sources": {"upstream:sft": 1.0},
+        "rehearsal.sampled.max_new_tokens": 9,
+        "rehearsal.sampled.temperature": 0.5,
     },
     "dpo": {**TRAINING, "max_pairs": 5},
     "evaluate": {
@@ -218,11 +229,14 @@ def readings(bench, base, sft, rows, tmp_path_factory):
         (start(kind="base", model=ModelConfig(source=str(folder / "model"))), {}, {}),
         (prepare(kind="prepare", format="text", files=[str(folder / "mine.jsonl")]), {}, {}),
         (prepare(kind="prepare", format="text", builder="smoke_text"), {}, {}),
+        (prepare(kind="prepare", format="text", builder="smoke_text", split=Split(method="kfold")), {}, {}),
         (bench.config("sft", data={"train": "d"}, train=one), {"policy": base}, {"train": chats}),
         (bench.config("sft", data={"train": "d"}, train=one, mixture=Mixture(weights={"train": 1.0})),
          {"policy": base}, {"train": chats}),
         (bench.config("domain", data={"train": "d", "general": "g"}, train=one),
          {"policy": sft.artifact}, {"train": sets["text"], "general": general}),
+        (bench.config("domain", data={"train": "d"}, train=one, rehearsal=Rehearsal(sources={"sampled:start": 1.0})),
+         {"policy": sft.artifact}, {"train": sets["text"]}),
         (bench.config("dpo", data={"train": "d"}, train=one), {"policy": base}, {"train": sets["pairs"]}),
         (evaluate(kind="evaluate", suites=suites), {"model": base}, {"heldout": heldout}),
     ]  # fmt: skip

@@ -119,10 +119,12 @@ def _text(raw: dict[str, Any], name: str, repairs: Repairs) -> str:
     if not isinstance(value, str):
         raise RowError(f"'{name}' must be a string, not {type(value).__name__}")
     if HALF.search(value):
-        raise RowError(f"'{name}' holds half a surrogate pair, such as \\ud83d without its second half")
+        raise RowError(
+            f"'{name}' holds half a surrogate pair, such as \\ud83d without its second half", "encoding_damage"
+        )
     cleaned = repairs.clean(value)
     if not cleaned:
-        raise RowError(f"'{name}' is empty")
+        raise RowError(f"'{name}' is empty", "empty_turn")
     return cleaned
 
 
@@ -131,14 +133,14 @@ def _messages(turns: Sequence[dict[str, Any]], name: str, repairs: Repairs, last
     roles = [turn["role"] for turn in turns]
     for number, role in enumerate(roles, 1):
         if role not in ROLES:
-            raise RowError(f"turn {number} of '{name}' has the role {role!r}; use {', '.join(ROLES)}")
+            raise RowError(f"turn {number} of '{name}' has the role {role!r}; use {', '.join(ROLES)}", "role_order")
     if "system" in roles[1:]:
-        raise RowError(f"'{name}' has a system turn that is not the first")
+        raise RowError(f"'{name}' has a system turn that is not the first", "role_order")
     spoken = _without_tools(roles[roles[:1] == ["system"] :], name)
     if not spoken or (spoken[-1] != last and not (last == "user" and roles[-1] == "tool")):
-        raise RowError(f"the last turn of '{name}' must be the {last}'s")
+        raise RowError(f"the last turn of '{name}' must be the {last}'s", "role_order")
     if spoken != [("user", "assistant")[i % 2] for i in range(len(spoken))]:
-        raise RowError(f"the turns of '{name}' must alternate: user, assistant, user ...")
+        raise RowError(f"the turns of '{name}' must alternate: user, assistant, user ...", "role_order")
     return [{**turn, "content": _said(turn, repairs)} for turn in turns]
 
 
@@ -147,7 +149,7 @@ def _without_tools(roles: Sequence[str], name: str) -> list[str]:
     kept: list[str] = []
     for before, role in zip([None, *roles], roles, strict=False):
         if role == "tool" and before not in ("assistant", "tool"):
-            raise RowError(f"'{name}' has a tool turn that does not follow the assistant's call")
+            raise RowError(f"'{name}' has a tool turn that does not follow the assistant's call", "role_order")
         if role != "tool" and not (role == "assistant" and before == "tool"):
             kept.append(role)
     return kept
@@ -177,7 +179,7 @@ def preference(content: dict[str, Any], repairs: Repairs) -> dict[str, Any]:
     """{"prompt", "chosen", "rejected"}."""
     answers = {name: _text(content, name, repairs) for name in ("chosen", "rejected")}
     if answers["chosen"] == answers["rejected"]:
-        raise RowError("'chosen' and 'rejected' are the same text")
+        raise RowError("'chosen' and 'rejected' are the same text", "chosen_is_rejected")
     return {"prompt": _prompt(content, repairs), **answers}
 
 

@@ -47,16 +47,20 @@ def sides(
     DataError when a row has no such group, or when there are fewer groups than folds.
     """
     groups = [group_of(row, split.group_by) for row in rows]
-    if split.method == "kfold":
-        place = folds(Counter(groups), split.k, seed, split.group_by)
-        held = {group for group, fold in place.items() if fold == split.fold}
-    else:
-        share = share if split.share is None else split.share
-        held = {group for group in set(groups) if in_heldout(group, share, seed)}
+    out = held(Counter(groups), split, seed, share)
     return {
-        "train": [row for row, group in zip(rows, groups, strict=True) if group not in held],
-        "heldout": [row for row, group in zip(rows, groups, strict=True) if group in held],
+        "train": [row for row, group in zip(rows, groups, strict=True) if group not in out],
+        "heldout": [row for row, group in zip(rows, groups, strict=True) if group in out],
     }
+
+
+def held(sizes: Mapping[str, int], split: Split, seed: int, share: float = 0.0) -> set[str]:
+    """The groups that are held out. `sizes`: group -> rows."""
+    if split.method == "kfold":
+        place = folds(sizes, split.k, seed, split.group_by)
+        return {group for group, fold in place.items() if fold == split.fold}
+    share = share if split.share is None else split.share
+    return {group for group in sizes if in_heldout(group, share, seed)}
 
 
 def group_of(row: Mapping[str, Any], field: str) -> str:

@@ -115,7 +115,7 @@ def test_no_row_left(tmp_path):
         ({"files": ["a.jsonl"], "builder": "legal_sft"}, "either `files` or a `builder`"),
         ({"files": ["a.jsonl"], "options": {"x": 1}}, "`options` belong to a builder"),
         ({"files": ["a.xml"]}, r"cannot read files ending in '\.xml'; use \.jsonl, \.ndjson, \.json, \.csv"),
-        ({"files": ["a.jsonl"], "on_error": "skip"}, "on_error must be refuse or reject"),
+        ({"files": ["a.jsonl"], "on_error": "skip"}, "on_error must be refuse, reject or salvage"),
         ({"files": ["a.jsonl"], "holdout": 1.5}, "holdout from 0 to 1"),
         ({"files": ["a.jsonl"], "limit": -1}, "limit must be 0 or more"),
         ({"files": ["a.jsonl"], "inputs": {"policy": "base"}}, "takes no `inputs`"),

@@ -47,9 +47,9 @@ def _spoken(raw: Row) -> Row:
     source, name = first(raw, ("messages", "conversations")), first(raw, NAMES)
     *asked, last = turns.read(raw[source], source)
     if not asked or last["role"] != "assistant":
-        raise RowError(f"the last turn of '{source}' must be the assistant's, after a prompt")
+        raise RowError(f"the last turn of '{source}' must be the assistant's, after a prompt", "role_order")
     if not last["content"].strip():
-        raise RowError(f"the last turn of '{source}' is empty")
+        raise RowError(f"the last turn of '{source}' is empty", "empty_turn")
     return {"prompt": asked, "completion": last["content"], "label": verdict(raw[name], name)}
 
 

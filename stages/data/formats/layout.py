@@ -90,7 +90,7 @@ def text(raw: Row, name: str) -> str:
     if not isinstance(value, str):
         raise RowError(f"'{name}' must be a string, not {type(value).__name__}")
     if not value.strip():
-        raise RowError(f"'{name}' is empty")
+        raise RowError(f"'{name}' is empty", "empty_turn")
     return value
 
 

@@ -107,7 +107,7 @@ def prompt(value: Any, name: str) -> list[Turn]:
     """A prompt as turns: a string is the user's."""
     if isinstance(value, str):
         if not value.strip():
-            raise RowError(f"'{name}' is empty")
+            raise RowError(f"'{name}' is empty", "empty_turn")
         return [{"role": "user", "content": value}]
     return read(value, name)
 

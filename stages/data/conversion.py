@@ -1,0 +1,218 @@
+"""Raw records to rows of the contract, chunk by chunk, in all cores where there is enough to do."""
+
+import json
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from itertools import chain, islice
+from typing import TYPE_CHECKING, Any
+
+from pipeline.errors import ConfigError, DataError
+from stages.data import formats, readers, rows
+from stages.data.readers import RowError
+
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
+
+RECORDS = 500  # in a chunk
+ALONE = 40  # chunks before other processes are started: below, starting them costs more than they save
+SAMPLE = 200  # records that the layout is told from
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What rows become, for a process that converts them."""
+
+    form: str
+    layout: str | None = None  # each row's own if None
+    tags: tuple[str, ...] = ()  # of rows that have none
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Some records of one file, not parsed yet."""
+
+    file: str
+    records: list[tuple[int, Any]]
+    cluster: str | None = None  # of rows that have none: the document they are part of
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A row of the contract, as its line of JSON, and what is counted of it."""
+
+    line: int
+    json: str
+    key: int  # equal for equal content
+    id: str | None  # where the user gave one
+    cluster: str
+    task: str
+    tags: tuple[str, ...]
+    repairs: tuple[str, ...]
+    unused: tuple[str, ...]
+    words: int
+
+
+@dataclass(frozen=True)
+class Refused:
+    """A record that is no row of the contract."""
+
+    line: int
+    reason: str
+    raw: Any  # None where it could not even be parsed
+    code: str  # of the finding that tells of such rows
+
+
+def plan(form: str, layout: str, tags: Iterable[str], chunks: Iterator[Chunk]) -> tuple[Plan, Iterator[Chunk]]:
+    """What the settings, and where they say auto the first records, make of the rows; and the chunks again.
+
+    DataError when no record looks like any layout.
+    """
+    named = None if layout == formats.AUTO else formats.named(layout, None if form == formats.AUTO else form)
+    if form != formats.AUTO:
+        return Plan(form, named and named.name, tuple(tags)), chunks
+    if named:
+        return Plan(named.form, named.name, tuple(tags)), chunks
+    first = next(chunks, None)
+    found = formats.detect(parsed(first)) if first else None
+    if first and not found:
+        raise DataError(unknown(first))
+    return Plan(found.layout.form if found else "text", None, tuple(tags)), chain([first] if first else [], chunks)
+
+
+def parsed(chunk: Chunk) -> list[Any]:
+    """The values of a chunk's first records."""
+    parse = parser(chunk.file)
+    return [parse(record) for _, record in chunk.records[:SAMPLE]]
+
+
+def parser(file: str) -> Callable[[Any], Any]:
+    """How the records of a file, or the rows of a builder, are parsed."""
+    try:
+        return readers.kind_of(file).parse
+    except ConfigError:
+        return readers.as_is
+
+
+def unknown(chunk: Chunk) -> str:
+    """What to say of a file of which no row looks like any layout."""
+    line, record = chunk.records[0]
+    value = parser(chunk.file)(record)
+    shown = f"has the fields {', '.join(map(str, value))}" if isinstance(value, dict) else f"is {str(value)[:80]}"
+    return (
+        f"{chunk.file}, line {line}: the rows look like no known layout; the first {shown}. Rename its fields to those "
+        "of a layout in docs/formats.md"
+    )
+
+
+def chunks(file: str, records: Iterable[tuple[int, Any]], cluster: str | None = None) -> Iterator[Chunk]:
+    """The records in pieces."""
+    rest = iter(records)
+    while part := list(islice(rest, RECORDS)):
+        yield Chunk(file, part, cluster)
+
+
+def convert(chunk: Chunk, plan: Plan) -> list[Kept | Refused]:
+    """Every record of the chunk as a row or with the reason why it is none."""
+    layout = formats.named(plan.layout, plan.form) if plan.layout else None
+    parse = parser(chunk.file)
+    found: list[Kept | Refused] = []
+    for line, record in chunk.records:
+        raw = parse(record)
+        try:
+            found.append(_kept(chunk, line, raw, plan, layout))
+        except RowError as error:
+            found.append(Refused(line, str(error), None if isinstance(raw, RowError) else raw, error.code))
+    return found
+
+
+def _kept(chunk: Chunk, line: int, raw: Any, plan: Plan, layout: formats.Layout | None) -> Kept:
+    written = layout or rows.layout_of(raw, plan.form)
+    row, repairs = rows.normalise(raw, plan.form, written)
+    if chunk.cluster and "cluster" not in written.labels(raw):
+        row["cluster"] = chunk.cluster
+    whole = {"task": plan.form, "tags": list(plan.tags), **row, "origin": {"file": chunk.file, "line": line}}
+    return Kept(
+        line,
+        json.dumps(whole, ensure_ascii=False, default=str),
+        int(rows.content_key(row), 16),
+        row["id"] if "id" in written.labels(raw) else None,
+        row["cluster"],
+        whole["task"],
+        tuple(map(str, whole["tags"])),
+        tuple(repairs),
+        tuple(rows.unused_fields(raw, row, written)),
+        rows.words(row),
+    )
+
+
+def converted(chunks: Iterator[Chunk], plan: Plan) -> Iterator[tuple[Chunk, list[Kept | Refused]]]:
+    """All chunks in their order; the first ones in this process, the others in as many as there are cores."""
+    for chunk in islice(chunks, ALONE):
+        yield chunk, convert(chunk, plan)
+    more = next(chunks, None)
+    if more is None:
+        return
+    everything = chain([more], chunks)
+    cores = len(os.sched_getaffinity(0))
+    if cores == 1:
+        yield from ((chunk, convert(chunk, plan)) for chunk in everything)
+        return
+    with closing(_in_processes(everything, plan, cores)) as found:
+        yield from found
+
+
+def _in_processes(chunks: Iterator[Chunk], plan: Plan, count: int) -> Iterator[tuple[Chunk, list[Kept | Refused]]]:
+    """Each process has at most one chunk, so that a pipe is never written from both ends at once."""
+    import multiprocessing
+
+    context = multiprocessing.get_context("forkserver")
+    pipes = [context.Pipe() for _ in range(count)]
+    processes = [context.Process(target=_work, args=(theirs, plan), daemon=True) for _, theirs in pipes]
+    try:
+        for process in processes:
+            process.start()
+        for _, theirs in pipes:
+            theirs.close()
+        yield from _dealt(chunks, [ours for ours, _ in pipes])
+    finally:
+        for ours, _ in pipes:
+            ours.close()
+        for process in processes:
+            process.terminate()
+            process.join()
+
+
+def _dealt(chunks: Iterator[Chunk], workers: "list[Connection]") -> Iterator[tuple[Chunk, list[Kept | Refused]]]:
+    waiting: deque[tuple[Connection, Chunk]] = deque()
+    for number, chunk in enumerate(chunks):
+        if len(waiting) == len(workers):
+            yield _result(*waiting.popleft())
+        worker = workers[number % len(workers)]
+        worker.send(chunk)
+        waiting.append((worker, chunk))
+    while waiting:
+        yield _result(*waiting.popleft())
+
+
+def _result(worker: "Connection", chunk: Chunk) -> tuple[Chunk, list[Kept | Refused]]:
+    found = worker.recv()
+    if isinstance(found, Exception):
+        raise found
+    return chunk, found
+
+
+def _work(pipe: "Connection", plan: Plan) -> None:
+    """A process: chunks in, rows out, until the other end is closed, also because its process died."""
+    try:
+        while True:
+            chunk = pipe.recv()
+            try:
+                found: Any = convert(chunk, plan)
+            except Exception as error:
+                found = error
+            pipe.send(found)
+    except (EOFError, OSError, KeyboardInterrupt):
+        return
