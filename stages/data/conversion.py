@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import chain, islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pipeline.errors import ConfigError, DataError
 from stages.data import formats, readers, rows
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 RECORDS = 500  # in a chunk
 ALONE = 40  # chunks before other processes are started: below, starting them costs more than they save
+LINE = json.JSONEncoder(ensure_ascii=False, default=str)
 SAMPLE = 200  # records that the layout is told from
 
 
@@ -39,8 +40,7 @@ class Chunk:
     cluster: str | None = None  # of rows that have none: the document they are part of
 
 
-@dataclass(frozen=True)
-class Kept:
+class Kept(NamedTuple):
     """A row of the contract, as its line of JSON, and what is counted of it."""
 
     line: int
@@ -55,8 +55,7 @@ class Kept:
     words: int
 
 
-@dataclass(frozen=True)
-class Refused:
+class Refused(NamedTuple):
     """A record that is no row of the contract."""
 
     line: int
@@ -133,12 +132,14 @@ def _kept(chunk: Chunk, line: int, raw: Any, plan: Plan, layout: formats.Layout 
     row, repairs = rows.normalise(raw, plan.form, written)
     if chunk.cluster and "cluster" not in written.labels(raw):
         row["cluster"] = chunk.cluster
+    given = "id" in written.labels(raw)
+    key = rows.content_key(row) if given or "category" in row else row["id"]  # which was made from the content
     whole = {"task": plan.form, "tags": list(plan.tags), **row, "origin": {"file": chunk.file, "line": line}}
     return Kept(
         line,
-        json.dumps(whole, ensure_ascii=False, default=str),
-        int(rows.content_key(row), 16),
-        row["id"] if "id" in written.labels(raw) else None,
+        LINE.encode(whole),
+        int(key, 16),
+        row["id"] if given else None,
         row["cluster"],
         whole["task"],
         tuple(map(str, whole["tags"])),

@@ -28,6 +28,7 @@ from stages.data.readers.errors import RowError
 ROLES = ("system", "user", "assistant", "tool")
 CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ufeff]")
 HALF = re.compile("[\ud800-\udfff]")
+SORTED = json.JSONEncoder(sort_keys=True, default=str)
 SAME_CONTENT_ANYWAY = ("id", "cluster", "task", "tags", "slices", "baselines", "origin")
 
 
@@ -80,7 +81,7 @@ def layout_of(raw: Any, format: str) -> Layout:
 
 def content_id(content: dict[str, Any]) -> str:
     """An id made from the content itself, so that it does not change when rows move."""
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
+    return hashlib.sha256(SORTED.encode(content).encode()).hexdigest()[:12]
 
 
 def content_key(row: dict[str, Any]) -> str:
