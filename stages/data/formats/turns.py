@@ -45,7 +45,7 @@ def _cell(value: str, name: str) -> Any:
 def _turn(turn: Turn, number: int, name: str) -> Turn:
     if "role" not in turn and "from" in turn:
         return _shared(turn, number, name)
-    if "role" not in turn or ("content" not in turn and not turn.get("tool_calls")):
+    if not isinstance(turn.get("role"), str) or ("content" not in turn and not turn.get("tool_calls")):
         raise RowError(f"'{name}' must be a list of {{'role': ..., 'content': ...}}; turn {number} is not")
     kept = {key: turn[key] for key in KEPT if turn.get(key) is not None}
     return {"role": turn["role"], "content": _content(turn, number, name), **kept}
@@ -66,7 +66,7 @@ def _content(turn: Turn, number: int, name: str) -> str:
 
 def _shared(turn: Turn, number: int, name: str) -> Turn:
     speaker, value = turn["from"], turn.get("value")
-    if speaker not in SPEAKERS:
+    if not isinstance(speaker, str) or speaker not in SPEAKERS:
         raise RowError(f"turn {number} of '{name}' is from {speaker!r}; use {', '.join(SPEAKERS)}")
     if not isinstance(value, str):
         raise RowError(f"'value' of turn {number} of '{name}' must be a string, not {type(value).__name__}")

@@ -116,7 +116,7 @@ def _pair_of_votes(raw: Row) -> Row:
     if not isinstance(found, list) or not found or not all(isinstance(vote, dict) for vote in found):
         raise RowError("'votes' must be a list of {'by': ..., 'prefers': 'a', 'b' or 'tie'}")
     for vote in found:
-        if vote.get("prefers") not in ("a", "b", "tie") or vote.get("strength", 1) not in LEVELS:
+        if vote.get("prefers") not in ("a", "b", "tie") or vote.get("strength", 1) not in tuple(LEVELS):
             raise RowError(f"a vote must prefer a, b or tie, with a strength from 1 to 3 or none, not {vote!r}")
     return {"prompt": turns.prompt(raw["prompt"], "prompt"), "a": text(raw, "a"), "b": text(raw, "b"), "votes": found}
 

@@ -113,7 +113,7 @@ def parquet(source: Source) -> Iterator[tuple[int, Any]]:
     with seekable(source) as file:
         try:
             yield from numbered(pq.ParquetFile(file).iter_batches(batch_size=ROWS), source, file)
-        except (pa.ArrowException, OSError, MemoryError) as error:
+        except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
             raise unreadable(source, "Parquet file", error) from error
 
 
@@ -131,13 +131,14 @@ def arrow(source: Source) -> Iterator[tuple[int, Any]]:
             else:
                 batches = iter(pa.ipc.open_stream(file))
             yield from numbered(batches, source, file)
-        except (pa.ArrowException, OSError, MemoryError) as error:
+        except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
             raise unreadable(source, "Arrow file", error) from error
 
 
 def numbered(batches: "Iterable[pa.RecordBatch]", source: Source, file: Any) -> Iterator[tuple[int, Any]]:
     number = 1
     for batch in batches:
+        batch.validate(full=True)  # a damaged file may point outside of its own memory
         for start in range(0, batch.num_rows, ROWS):
             yield from enumerate(batch.slice(start, ROWS).to_pylist(), number + start)
         number += batch.num_rows
