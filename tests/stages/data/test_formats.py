@@ -1,6 +1,8 @@
 """Layouts: each is told by its fields, becomes one form, and is written again without loss."""
 
 import json
+import re
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -271,3 +273,22 @@ def test_a_round_trip_loses_nothing_whatever_the_texts_and_further_fields(data, 
     except RowError:
         return
     assert layout.read(written) == content  # and the other way: a row of the contract comes back
+
+
+# -- the page on formats ----------------------------------------------------------------------------------------------
+PAGE = (Path(__file__).parents[3] / "docs" / "formats.md").read_text()
+
+
+def test_the_page_has_a_row_of_every_layout():
+    (shown,) = re.findall(r"^```json\n(.*?)^```$", PAGE, re.M | re.S)
+    rows = [json.loads(line) for line in shown.splitlines()]
+    for row in rows:
+        normalise(row, find(row).form)
+    assert {layout.name for layout in formats.LAYOUTS} - {find(row).name for row in rows} == {"labelstudio"}
+
+
+def test_the_page_lists_the_layouts_in_the_order_in_which_they_are_tried():
+    table = PAGE.partition("| format | layout |")[2].partition("\n\n")[0]
+    listed = re.findall(r"^\|[^|]*\| `(\w+)`", table, re.M)
+    measured = {"choice", "generate", "refusal"}
+    assert listed == list(dict.fromkeys(x.name for x in formats.LAYOUTS if x.name not in measured))
