@@ -2,7 +2,7 @@
 
 import importlib
 import pkgutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -31,6 +31,10 @@ class Stage:
     def contract(self, config: Any) -> dict[str, Any] | None:
         """Fields of the kind `contract` for the check of its data before anything is trained; None: there is none."""
         return None
+
+    def inspect(self, path: str, settings: Mapping[str, str]) -> Any:
+        """What the kind would make of a user's file: has `exit_code`, `lines()` for people and `json()`."""
+        raise ConfigError("this kind of stage reads no files")
 
     def validate(self, config: Any) -> None:
         """Raise ConfigError for what cannot work. Runs in a child process before the first stage starts."""
