@@ -1,0 +1,100 @@
+"""How strictly data is judged: the level of each finding and the thresholds behind them."""
+
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from typing import Dict, List
+
+from pipeline.errors import ConfigError
+from stages.data.findings import LEVELS
+
+OFF = "off"
+DEFAULT_LEVELS = {
+    "wrong_form": "error",
+    "unreadable_row": "error",
+    "empty_turn": "error",
+    "role_order": "error",
+    "no_trained_token": "warning",
+    "rows_cut": "info",
+    "too_long": "warning",
+    "exact_duplicates": "warning",
+    "near_duplicates": "info",
+    "conflicting_answers": "warning",
+    "mixed_format": "info",
+    "mixed_register": "info",
+    "boilerplate": "warning",
+    "encoding_damage": "warning",
+    "language_mix": "warning",
+    "length_outliers": "info",
+    "personal_data": "warning",
+    "secrets": "error",
+    "template_tokens": "error",
+    "chosen_is_rejected": "error",
+    "contradicting_preferences": "error",
+    "length_bias": "warning",
+    "label_imbalance": "warning",
+    "answer_in_prompt": "warning",
+    "not_examined": "info",
+}
+
+
+@dataclass
+class ContractConfig:
+    """Levels and thresholds of the data contract; the defaults are those of docs/contracts.md."""
+
+    version: int = 1  # of the rules: raised when a default or a rule changes what is found
+    levels: Dict[str, str] = field(default_factory=dict)  # code -> error | warning | info | off, over the default
+    near_duplicates: float = 0.8  # Jaccard similarity of 5-word shingles from which two rows are near-duplicates
+    answer_overlap: float = 0.2  # share of common words below which two answers to one closed question conflict
+    dominant: float = 0.75  # share of a task's answers from which their format, register or language is the rule
+    group: int = 20  # rows of a task from which its answers are compared with one another
+    language: float = 0.9  # probability from which a text's language counts as known
+    language_letters: int = 40  # letters that a text must have for its language to be asked
+    outlier: float = 5.0  # robust standard deviations of log length from which a row is an outlier
+    chosen_longer: float = 0.6  # share of pairs with the longer answer chosen, above which length is a shortcut
+    majority: float = 0.9  # share of rows with one label above which labels are out of balance
+    tied: float = 0.5  # share of tied votes above which annotators cannot tell the answers apart
+    personal: List[str] = field(default_factory=lambda: ["email", "phone", "iban", "card", "ssn", "ip"])
+    regions: List[str] = field(default_factory=lambda: ["US"])  # countries of phone numbers without a country's code
+
+
+def check(config: ContractConfig) -> None:
+    """ConfigError for codes, levels, kinds and thresholds that cannot be meant."""
+    for code, level in config.levels.items():
+        if code not in DEFAULT_LEVELS:
+            raise ConfigError(f"levels.{code}: unknown finding{suggestion(code, DEFAULT_LEVELS)}")
+        if level not in (*LEVELS, OFF):
+            raise ConfigError(f"levels.{code}={level}: use {', '.join(LEVELS)} or {OFF}")
+    _check_thresholds(config)
+    from stages.data.contract.personal import KINDS
+
+    for kind in config.personal:
+        if kind not in KINDS:
+            raise ConfigError(f"personal: unknown kind '{kind}'{suggestion(kind, KINDS)}")
+    _check_regions(config)
+
+
+def _check_thresholds(config: ContractConfig) -> None:
+    for name in ("near_duplicates", "answer_overlap", "dominant", "language", "chosen_longer", "majority", "tied"):
+        if not 0 < getattr(config, name) <= 1:
+            raise ConfigError(f"{name}={getattr(config, name)}: give a share above 0 and up to 1")
+    for name in ("group", "language_letters", "outlier"):
+        if not getattr(config, name) > 0:
+            raise ConfigError(f"{name}={getattr(config, name)}: give a positive number")
+
+
+def _check_regions(config: ContractConfig) -> None:
+    from phonenumbers import SUPPORTED_REGIONS
+
+    for region in config.regions:
+        if region not in SUPPORTED_REGIONS:
+            raise ConfigError(f"regions: '{region}' is no country code of two letters, such as US, GB or SE")
+
+
+def suggestion(name: str, known: Dict[str, str] | List[str]) -> str:
+    """The end of a message about an unknown name: the nearest known one, or all of them."""
+    near = get_close_matches(name, known, 1)
+    return f" (did you mean '{near[0]}'?)" if near else f"; known: {', '.join(known)}"
+
+
+def level_of(config: ContractConfig, code: str) -> str:
+    return config.levels.get(code, DEFAULT_LEVELS[code])

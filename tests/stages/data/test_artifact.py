@@ -1,0 +1,28 @@
+"""A prepared data set is read with the place of every row."""
+
+import json
+
+import pytest
+
+from pipeline.context import Artifact
+from pipeline.errors import DataError
+from stages.data.artifact import located, rows
+
+
+@pytest.fixture
+def made(tmp_path):
+    (tmp_path / "data").mkdir()
+    row = {"id": "x", "text": "One.", "origin": {"file": "a.jsonl", "line": 7}}
+    (tmp_path / "data" / "train.jsonl").write_text(json.dumps(row) + "\n")
+    return Artifact("id", "prepare", "mine", tmp_path, "digest")
+
+
+def test_a_row_comes_with_its_file_and_line(made):
+    (found,) = located(made)
+    assert (found.row["text"], found.file, found.line) == ("One.", "a.jsonl", 7)
+    assert rows(made) == [found.row]
+
+
+def test_a_part_that_the_set_does_not_have(made):
+    with pytest.raises(DataError, match="mine has no heldout part"):
+        located(made, "heldout")
