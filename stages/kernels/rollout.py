@@ -15,7 +15,7 @@ from pipeline.errors import ConfigError
 from stages.kernels.prefill import Filled, Ids, PromptCache, batches, logits_at
 from stages.models.chain import Policy
 
-TOKENS_CACHED = {"cpu": 8192, "cuda": 262144}  # a step reads all weights for one token a row, so many rows
+TOKENS_CACHED = {"cpu": 32768, "cuda": 262144}  # a step reads all weights for one token a row, so many rows
 LEAVING = 0.8  # of the rows still open: copying the cache costs about a step, so not for every single row
 
 
@@ -142,22 +142,28 @@ def _feed(policy: Policy, filled: Filled) -> Tensor:
 def pick(logits: Tensor, sampling: Sampling, draws: Tensor | None) -> tuple[Tensor, Tensor]:
     """A token (B,) of each row of logits (B, V), and its log-probability before top-k and top-p.
 
-    `draws` (B,) in [0, 1) choose by inverting the cumulative distribution over tokens from the most to the least
-    probable, which is where top-k (Fan et al. 2018) and top-p (Holtzman et al. 2020) cut it.
+    `draws` (B,) in [0, 1) choose by inverting the cumulative distribution over tokens. Top-k (Fan et al. 2018) and
+    top-p (Holtzman et al. 2020) cut it where tokens run from the most to the least probable.
     """
     if draws is None:
         tokens = logits.argmax(dim=1)
         return tokens, logits.log_softmax(dim=1).gather(1, tokens[:, None])[:, 0]
     log_probs = (logits / sampling.temperature).log_softmax(dim=1)
-    if sampling.top_k:
-        found, order = log_probs.topk(min(sampling.top_k, log_probs.shape[1]), dim=1)
-    else:
-        found, order = log_probs.sort(dim=1, descending=True)
+    found, order = _order(log_probs, sampling)
     upto = found.double().softmax(dim=1).cumsum(dim=1)
     last = (upto < sampling.top_p).sum(dim=1, keepdim=True).clamp(max=upto.shape[1] - 1)
     reach = draws.double()[:, None] * upto.gather(1, last)
     chosen = torch.searchsorted(upto, reach, right=True).minimum(last)  # a product may round up to the border itself
     return order.gather(1, chosen)[:, 0], found.gather(1, chosen)[:, 0]
+
+
+def _order(log_probs: Tensor, sampling: Sampling) -> tuple[Tensor, Tensor]:
+    """Log-probabilities from the most to the least probable, with their tokens; as they are where nothing is cut."""
+    if sampling.top_k:
+        return log_probs.topk(min(sampling.top_k, log_probs.shape[1]), dim=1)
+    if sampling.top_p < 1:
+        return log_probs.sort(dim=1, descending=True)
+    return log_probs, torch.arange(log_probs.shape[1], device=log_probs.device).expand_as(log_probs)
 
 
 def end_tokens(policy: Policy) -> set[int]:

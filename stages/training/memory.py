@@ -67,12 +67,12 @@ def shape_of(model: "PreTrainedModel", rank: int) -> Shape:
 def activations(shape: Shape, tokens: int, checkpointing: bool, device: str) -> int:
     """Bytes that a row of `tokens` keeps for its backward pass.
 
-    A layer keeps the inputs of its projections, rotated queries and keys, the attention's operands and output, gate and
-    up with their product, and two norms in float32: 13 hidden and 4 intermediate values, 8 bytes a hidden value more.
+    A layer keeps the inputs of its projections, rotated queries and keys, the attention's operands and output, the
+    outputs of gate and up, and two norms in float32: 8 hidden and 2 intermediate values, 8 bytes a hidden value more.
     A CPU in 16 bits also keeps the attention's weights (`stages.kernels.tree`). Recomputing keeps each layer's input
     and one layer's activations.
     """
-    layer = tokens * (shape.size * (13 * shape.hidden + 4 * shape.intermediate) + 8 * shape.hidden)
+    layer = tokens * (shape.size * (8 * shape.hidden + 2 * shape.intermediate) + 8 * shape.hidden)
     if device == "cpu" and shape.size < 4:
         layer += tokens * tokens * shape.heads * (2 * shape.size + 4)
     kept = tokens * shape.hidden * shape.size

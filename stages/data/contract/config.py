@@ -34,7 +34,19 @@ DEFAULT_LEVELS = {
     "label_imbalance": "warning",
     "answer_in_prompt": "warning",
     "not_examined": "info",
+    "domain_text_as_instructions": "error",
+    "generic_data_as_domain": "error",
+    "stage_order": "error",
+    "evaluation_leak": "error",
+    "task_diversity": "warning",
+    "wording_diversity": "warning",
+    "refusal_share": "warning",
+    "look_alike_share": "warning",
+    "edge_cases": "info",
+    "production_gap": "warning",
+    "prompt_spread": "warning",
 }
+LEAKS = ("refuse", "drop")
 
 
 @dataclass
@@ -43,6 +55,8 @@ class ContractConfig:
 
     version: int = 1  # of the rules: raised when a default or a rule changes what is found
     levels: Dict[str, str] = field(default_factory=dict)  # code -> error | warning | info | off, over the default
+    accepted: Dict[str, str] = field(default_factory=dict)  # code -> why it is right here: a warning becomes an info
+    leaks: str = "refuse"  # training rows that are also measured: refuse the run, or drop them from the training
     near_duplicates: float = 0.8  # Jaccard similarity of 5-word shingles from which two rows are near-duplicates
     answer_overlap: float = 0.2  # share of common words below which two answers to one closed question conflict
     dominant: float = 0.75  # share of a task's answers from which their format, register or language is the rule
@@ -59,9 +73,16 @@ class ContractConfig:
 
 def check(config: ContractConfig) -> None:
     """ConfigError for codes, levels, kinds and thresholds that cannot be meant."""
+    for name, codes in (("levels", config.levels), ("accepted", config.accepted)):
+        for code in codes:
+            if code not in DEFAULT_LEVELS:
+                raise ConfigError(f"{name}.{code}: unknown finding{suggestion(code, DEFAULT_LEVELS)}")
+    if config.leaks not in LEAKS:
+        raise ConfigError(f"leaks={config.leaks}: use {' or '.join(LEAKS)}")
+    for code, reason in config.accepted.items():
+        if not reason.strip():
+            raise ConfigError(f"accepted.{code}: say why the finding is right here")
     for code, level in config.levels.items():
-        if code not in DEFAULT_LEVELS:
-            raise ConfigError(f"levels.{code}: unknown finding{suggestion(code, DEFAULT_LEVELS)}")
         if level not in (*LEVELS, OFF):
             raise ConfigError(f"levels.{code}={level}: use {', '.join(LEVELS)} or {OFF}")
     _check_thresholds(config)
@@ -97,4 +118,6 @@ def suggestion(name: str, known: Dict[str, str] | List[str]) -> str:
 
 
 def level_of(config: ContractConfig, code: str) -> str:
-    return config.levels.get(code, DEFAULT_LEVELS[code])
+    """error | warning | info | off. A warning that is accepted is an info."""
+    level = config.levels.get(code, DEFAULT_LEVELS[code])
+    return "info" if level == "warning" and code in config.accepted else level
