@@ -26,7 +26,7 @@ def test_less_memory_splits_the_batch_before_it_recomputes():
 
 
 def test_recomputing_is_the_last_resort():
-    found = plan(5)
+    found = plan(4)
     assert found.checkpointing and found.per_row < plan(140).per_row / 5
 
 
@@ -111,4 +111,4 @@ def test_the_estimate_is_near_what_autograd_keeps():
     with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
         held = net(input_ids=ids, labels=ids, fused_lm_head=True).loss
     estimate = memory.activations(memory.shape_of(model, 4), 255, False, "cpu")
-    assert held.requires_grad and 0.7 < sum(kept.values()) / estimate < 1.3
+    assert held.requires_grad and 0.9 < sum(kept.values()) / estimate < 1.1
