@@ -30,7 +30,8 @@ USAGE = """journeyman VERB [overrides...] [options]
   status    the same with what is in the store
   explain   STAGE: which change makes it run again
   show      [STAGE]: the chain, or what is known of one artifact
-  data      inspect FILE: what becomes of its rows, before it is in any experiment
+  data      check: what the contracts of an experiment's data find, before anything is trained
+            inspect FILE: what becomes of a file's rows, before it is in any experiment
   pins      [set NAME STAGE-OR-ID | rm NAME]: names that keep artifacts
   gc        what nothing needs any more (--apply moves it to the trash)
 
@@ -254,7 +255,28 @@ def _data(options: argparse.Namespace, screen: Screen) -> Answer:
     match options.names:
         case ["inspect", path]:
             return _inspect(options, screen, path)
-    raise ConfigError("data inspect FILE [format=... layout=... on_error=salvage]")
+        case ["check"]:
+            return _check(options, screen)
+    raise ConfigError("data check experiment=NAME, or data inspect FILE [format=... layout=... on_error=salvage]")
+
+
+def _check(options: argparse.Namespace, screen: Screen) -> Answer:
+    """Exit code 4 where a check finds an error."""
+    from pipeline.display import sentence
+    from pipeline.runner import Run, check_data
+
+    loaded, store, plan = _plan_of(options, options.overrides)
+    found = check_data(Run(plan, store, loaded, screen, options.debug, options.begin))
+    if not found:
+        screen.say("no stage of this experiment has a contract for its data")
+    for check, findings in found.items():
+        screen.say(f"{check}: {len(findings) or 'no'} finding{'' if len(findings) == 1 else 's'}")
+        for finding in findings:
+            screen.say(f"  {finding['level']}: {sentence(finding)}")
+        for page in sorted(plan.nodes[check].stored.path.glob("quality/*/quality.html")):  # type: ignore[union-attr]
+            screen.say(f"  {page}")
+    broken = any(finding["level"] == "error" for findings in found.values() for finding in findings)
+    return 4 if broken else 0, {"experiment": plan.experiment.name, "checks": found}
 
 
 def _inspect(options: argparse.Namespace, screen: Screen, path: str) -> Answer:

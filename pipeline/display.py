@@ -65,7 +65,9 @@ class Screen:
 def sentence(finding: Mapping[str, Any]) -> str:
     """A finding of a data check: what, how often, where to look, what to do."""
     shown = "".join(f"\n      {seen['file']}, line {seen['line']}: {seen['text']}" for seen in finding["examples"])
-    return f"{finding['code']}: {finding['message']}{shown}\n      {finding['remedy']}"
+    place = f"{finding['data']}: " if finding.get("data") else ""
+    accepted = f"\n      accepted: {finding['accepted']}" if finding.get("accepted") else ""
+    return f"{place}{finding['code']}: {finding['message']}{shown}\n      {finding['remedy']}{accepted}"
 
 
 def duration(seconds: float) -> str:

@@ -1,6 +1,6 @@
 """The graph of an experiment: one node for every artifact, in build order, each with its payload and id."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,7 +11,7 @@ from pipeline.manifest import packages
 from pipeline.registry import Kind, kind
 from pipeline.schema import Experiment, Gate, StageConfig
 from pipeline.store import Stored
-from pipeline.typed import nearest
+from pipeline.typed import nearest, typed
 
 
 def located(place: str, message: str) -> str:
@@ -47,10 +47,8 @@ class Node:
 
 
 Nodes = dict[str, Node]
-SAMPLES = (
-    "production_sample",
-    "domain_sample",
-)  # data sets that say what the model will meet; checks compare with them
+SAMPLES = ("production_sample", "domain_sample")  # data sets that say what the model will meet; checks compare
+UPSTREAM = "upstream:"  # before the role in which a check reads what an earlier stage was trained on
 
 
 def where(node: Node) -> str:
@@ -131,23 +129,48 @@ def _checks(experiment: Experiment, stages: Nodes) -> Nodes:
     nodes = {}
     for name, node in stages.items():
         asked = node.kind.stage().contract(node.config)
-        if asked is not None:
-            config = kind("contract").config(  # type: ignore[call-arg]
-                kind="contract", inputs={"start": "base"}, data={**node.data, **measured, **samples},
-                after=_kinds_before(node, stages), **asked,
-            )  # fmt: skip
-            nodes[f"check_{name}"] = _node(f"check_{name}", config)
+        if asked is None:
+            continue
+        before = _before(node, stages)
+        upstream = _upstream([stages[stage] for stage in before])
+        plain = {
+            "kind": "contract", "inputs": {"start": "base"}, "data": {**upstream, **node.data, **measured, **samples},
+            "after": [stages[stage].kind.name for stage in before], **asked,
+            "contract": _merged(experiment.contract, asked["contract"]),
+        }  # fmt: skip
+        config = typed(f"stages.{name}", kind("contract").config, plain)
+        nodes[f"check_{name}"] = _node(f"check_{name}", config)
+        if config.contract.leaks == "drop":
+            node.inputs["checked"] = f"check_{name}"
     return nodes
 
 
-def _kinds_before(node: Node, stages: Nodes) -> list[str]:
-    """The kinds of the stages whose policy the node continues, the nearest first; a circle is found elsewhere."""
+def _upstream(before: Sequence[Node]) -> dict[str, str]:
+    """role -> data set for all that earlier stages were trained on; `upstream:sft` is what the nearest sft reads."""
+    found: dict[str, str] = {}
+    for node in before:
+        for role, used in node.data.items():
+            name = f"{UPSTREAM}{node.kind.name}"
+            found[f"{UPSTREAM}{node.name}.{role}" if role != "train" or name in found else name] = used
+    return found
+
+
+def _merged(common: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    """Two mappings of settings, the second on top, key by key."""
+    both = {
+        key: _merged(common[key], own[key]) for key in common.keys() & own.keys() if isinstance(own[key], Mapping)
+    }  # fmt: skip
+    return {**common, **own, **both}
+
+
+def _before(node: Node, stages: Nodes) -> list[str]:
+    """The stages whose policy the node continues, the nearest first; a circle is found elsewhere."""
     found: list[str] = []
     name = node.inputs.get("policy", "")
     while name in stages and name not in found:
         found.append(name)
         name = stages[name].inputs.get("policy", "")
-    return [stages[name].kind.name for name in found]
+    return found
 
 
 def _check_names(stages: Iterable[str], sets: Iterable[str]) -> None:
@@ -165,7 +188,9 @@ def _check_names(stages: Iterable[str], sets: Iterable[str]) -> None:
 
 def _check_references(node: Node, nodes: Nodes) -> None:
     """Every role the kind consumes is there and nothing else, and names a node that makes what is needed."""
-    place, consumes = where(node), node.kind.stage.consumes
+    place, consumes = where(node), dict(node.kind.stage.consumes)
+    if "checked" in node.inputs and "checked" not in node.config.inputs:
+        consumes["checked"] = "findings"
     for role in node.inputs:
         if role not in consumes:
             raise ConfigError(

@@ -32,6 +32,10 @@ class Stage:
         """Fields of the kind `contract` for the check of its data before anything is trained; None: there is none."""
         return None
 
+    def preview(self, config: Any, tokenizer: Any, sets: Mapping[str, Any]) -> dict[str, Any]:
+        """What would be trained on: `mixture` and counts as in the manifest. `sets`: role -> data set."""
+        return {}
+
     def inspect(self, path: str, settings: Mapping[str, str]) -> Any:
         """What the kind would make of a user's file: has `exit_code`, `lines()` for people and `json()`."""
         raise ConfigError("this kind of stage reads no files")

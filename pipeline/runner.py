@@ -60,6 +60,24 @@ def execute(run: Run) -> int:
     return _finish(run, error)
 
 
+def check_data(run: Run) -> dict[str, list[dict[str, Any]]]:
+    """Build the data sets and their checks alone; check -> its findings. No run is recorded, nothing is trained."""
+    nodes = run.plan.nodes
+    needed = {name for check in nodes if check.startswith("check_") for name in above(check, nodes)}
+    run.plan = Plan(run.plan.experiment, {name: node for name, node in nodes.items() if name in needed})
+    check_configs(run.plan)
+    run.store.prepare()
+    for node in run.plan.nodes.values():
+        try:
+            node.stored, status, _, seconds = _obtain(run, node)
+        except (JourneymanError, OSError) as error:
+            raise _named(error, node) from error
+        if status != "HIT":
+            run.screen.stage(node.name, {"status": status, "seconds": seconds}, node.stored.manifest["metrics"])
+    checks = [node for node in run.plan.nodes.values() if node.name.startswith("check_")]
+    return {node.name: node.stored.manifest["findings"] for node in checks}  # type: ignore[union-attr]
+
+
 def check_configs(plan: Plan) -> None:
     """`Stage.validate` of everything that must be built, in one child; all complaints at once."""
     nodes = plan.to_build
@@ -167,11 +185,15 @@ def _build_all(run: Run) -> None:
 def _hear(run: Run, node: Node) -> None:
     """Say what a check of the data found; its errors end the run before the first stage is trained."""
     findings = node.stored.manifest["findings"]  # type: ignore[union-attr]
+    run.broken += [f"{node.name}: {sentence(finding)}" for finding in findings if finding["level"] == "error"]
+    if run.record["stages"][node.name]["status"] == "HIT":
+        return
     for finding in findings:
-        if finding["level"] == "error":
-            run.broken.append(f"{node.name}: {sentence(finding)}")
-        elif node.status != "HIT":
-            run.screen.say(f"  {finding['level']}: {sentence(finding)}")
+        if finding["level"] == "warning":
+            run.screen.say(f"  warning: {sentence(finding)}")
+    noted = [finding["code"] for finding in findings if finding["level"] == "info"]
+    if noted:
+        run.screen.say(f"  {len(noted)} notes, told by `journeyman data check`: {', '.join(dict.fromkeys(noted))}")
 
 
 def _named(error: BaseException, node: Node) -> BaseException:

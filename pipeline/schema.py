@@ -121,6 +121,7 @@ class Experiment:
     stages: Dict[str, Any] = field(default_factory=dict)  # stage -> config of its kind
     eval: Evaluation = field(default_factory=Evaluation)
     gates: Dict[str, Gate] = field(default_factory=dict)
+    contract: Dict[str, Any] = field(default_factory=dict)  # of the data of every stage; a stage's own comes on top
     tracker: Tracker = field(default_factory=Tracker)
     store: StoreConfig = field(default_factory=StoreConfig)
     identity: Identity = field(default_factory=Identity)

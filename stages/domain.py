@@ -16,7 +16,7 @@ from stages.data.tokenized import Tokenized
 from stages.models.adapters import peft_config
 from stages.models.chat import Example
 from stages.training import arguments, run
-from stages.training.config import TrainConfig, check_data
+from stages.training.config import TrainConfig, asked, check_data
 from stages.training.sampled import Sampled, check_sampled, sampled_rows
 from stages.training.supervised import fit
 
@@ -56,6 +56,15 @@ class Domain(Stage):
     version = 1
     consumes = {"policy": "model"}
 
+    def contract(self, config: DomainConfig) -> dict[str, Any]:
+        return asked(config, "max_tokens", "rehearsal")
+
+    def preview(
+        self, config: DomainConfig, tokenizer: "PreTrainedTokenizerBase", sets: Mapping[str, Artifact]
+    ) -> dict[str, Any]:
+        _, parts, counts = realised(config, tokenizer, sets)
+        return {**counts, "mixture": {name: asdict(part) for name, part in parts.items()}}
+
     def validate(self, config: DomainConfig) -> None:
         from trl import SFTConfig
 
@@ -69,9 +78,9 @@ class Domain(Stage):
     def run(self, ctx: Context) -> dict[str, float]:
         policy = run.open_policy(ctx)
         needed = _wanted(ctx.config.rehearsal)
-        upstream = {REPLAY: upstream_sft_data(ctx)} if {REPLAY, "safety"} & needed.keys() else {}
+        upstream = {REPLAY: run.training_set(ctx, upstream_sft_data(ctx))} if {REPLAY, "safety"} & needed.keys() else {}
         write = partial(sampled_rows, ctx, policy) if WRITTEN in needed else None
-        chosen, parts, counts = realised(ctx.config, policy.tokenizer, {**ctx.data, **upstream}, write)
+        chosen, parts, counts = realised(ctx.config, policy.tokenizer, {**run.training_sets(ctx), **upstream}, write)
         run.check_examples(ctx, policy, chosen, "the mixture")
         ctx.record("data", {**counts, "mixture": {name: asdict(part) for name, part in parts.items()}})
         return fit(ctx, policy, chosen, pack=True)

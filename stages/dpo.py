@@ -13,7 +13,7 @@ from stages.models.adapters import peft_config
 from stages.models.chain import Policy
 from stages.models.chat import Example, answer_ids, prompt_ids
 from stages.training import arguments, probes, reference, run
-from stages.training.config import TrainConfig, check_data
+from stages.training.config import TrainConfig, asked, check_data
 
 if TYPE_CHECKING:
     from trl import DPOTrainer
@@ -46,6 +46,9 @@ class Dpo(Stage):
 
     version = 1
     consumes = {"policy": "model"}
+
+    def contract(self, config: DpoConfig) -> dict[str, Any]:
+        return asked(config, "max_pairs")
 
     def validate(self, config: DpoConfig) -> None:
         from trl import DPOConfig
@@ -82,7 +85,7 @@ def _check_smoothing(config: DpoConfig) -> None:
 
 def _pairs(ctx: Context, policy: Policy) -> list[Pair]:
     """Tokenized pairs in seeded order; those that are too long or equal are counted, not cut."""
-    rows = artifact.rows(ctx.data["train"])
+    rows = artifact.rows(run.training_sets(ctx)["train"])
     pairs, because = [], {"longer than max_length": 0, "chosen equals rejected": 0}
     for row in rows:
         prompt = prompt_ids(policy.tokenizer, row["prompt"])

@@ -15,7 +15,7 @@ from stages.data.tokenized import Tokenized
 from stages.models.adapters import peft_config
 from stages.models.chat import Example, chat_example
 from stages.training import arguments, run
-from stages.training.config import TrainConfig, check_data
+from stages.training.config import TrainConfig, asked, check_data
 from stages.training.supervised import fit
 
 if TYPE_CHECKING:
@@ -36,6 +36,15 @@ class Sft(Stage):
     version = 1
     consumes = {"policy": "model"}
 
+    def contract(self, config: SftConfig) -> dict[str, Any]:
+        return asked(config, "max_tokens", "mixture")
+
+    def preview(
+        self, config: SftConfig, tokenizer: "PreTrainedTokenizerBase", sets: Mapping[str, Artifact]
+    ) -> dict[str, Any]:
+        _, parts, counts = realised(config, tokenizer, sets)
+        return {**counts, "mixture": {name: asdict(part) for name, part in parts.items()}}
+
     def validate(self, config: SftConfig) -> None:
         from trl import SFTConfig
 
@@ -48,7 +57,7 @@ class Sft(Stage):
 
     def run(self, ctx: Context) -> dict[str, float]:
         policy = run.open_policy(ctx)
-        chosen, parts, counts = realised(ctx.config, policy.tokenizer, ctx.data)
+        chosen, parts, counts = realised(ctx.config, policy.tokenizer, run.training_sets(ctx))
         run.check_examples(ctx, policy, chosen, ", ".join(parts))
         ctx.record("data", {**counts, "mixture": {name: asdict(part) for name, part in parts.items()}})
         return fit(ctx, policy, chosen, pack=ctx.config.packing)

@@ -45,7 +45,7 @@ def toys(monkeypatch):
 
     kinds = {
         name: registry.Kind(name, getattr(toy_stages, f"{name.title()}Config"), getattr(toy_stages, name.title()))
-        for name in ("base", "prepare", "toy", "evaluate")
+        for name in ("base", "prepare", "toy", "contract", "evaluate")
     }
     monkeypatch.setattr(registry, "_kinds", kinds)
     monkeypatch.setattr(registry, "entry_points", lambda group: [])

@@ -154,7 +154,7 @@ def test_every_option_of_every_kind_has_an_entry():
 def test_every_config_group_is_known_here():
     groups = {path.parent.name for path in CONF.glob("*/*.yaml")}
     assert groups == {
-        "budget", "data", "eval", "experiment", "gates", "model", "peft", "stage", "store", "tracker",
+        "budget", "contract", "data", "eval", "experiment", "gates", "model", "peft", "stage", "store", "tracker",
     }  # fmt: skip
 
 

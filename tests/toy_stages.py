@@ -51,11 +51,15 @@ class ToyConfig(StageConfig):
     train: Dict[str, Any] = field(default_factory=lambda: {"lr": 0.5, "max_steps": 4})
     trouble: str = field(default="", metadata=NOT_IDENTITY)  # a file that says what goes wrong, "" = nothing
     add: float = 1.0
+    contract: Dict[str, Any] = field(default_factory=dict, metadata=NOT_IDENTITY)  # {} = its data has none
 
 
 @register("toy", config=ToyConfig)
 class Toy(Stage):
     consumes = {"policy": "model"}
+
+    def contract(self, config: ToyConfig) -> dict[str, Any] | None:
+        return {"contract": config.contract} if config.contract else None
 
     def validate(self, config: ToyConfig) -> None:
         if "lr" not in config.train:
@@ -112,6 +116,37 @@ class Toy(Stage):
 
 def step_end(ctx: Context, trouble: str) -> int:
     return 2 if trouble == "idle" else ctx.config.train["max_steps"]
+
+
+@dataclass
+class ToyContract:
+    finds: str = ""  # the level of the one thing that is found; "" = nothing
+    leaks: str = "refuse"
+    levels: Dict[str, str] = field(default_factory=dict)
+    accepted: Dict[str, str] = field(default_factory=dict)
+
+
+@dataclass
+class ContractConfig(StageConfig):
+    after: List[str] = field(default_factory=list)
+    contract: ToyContract = field(default_factory=ToyContract)
+
+
+@register("contract", config=ContractConfig)
+class Contract(Stage):
+    consumes = {"start": "model"}
+    produces = "findings"
+
+    def run(self, ctx: Context) -> dict[str, float]:
+        finding = {
+            "level": ctx.config.contract.finds, "code": "too_plain", "count": 1, "of": 1, "message": "A row is plain.",
+            "remedy": "Colour it.", "examples": [{"file": "facts.jsonl", "line": 1, "text": "a plain row"}],
+            "data": "facts",
+        }  # fmt: skip
+        found = [finding] if ctx.config.contract.finds else []
+        ctx.record("findings", found)
+        (ctx.out / "findings.json").write_text(json.dumps(found))
+        return {"roles": float(len(ctx.data))}
 
 
 @dataclass

@@ -39,6 +39,8 @@ class Finding:
     remedy: str
     examples: tuple[Seen, ...] = ()
     detail: dict[str, Any] = field(default_factory=dict)  # numbers behind it, for JSON and the quality report
+    data: str = ""  # the data set, where there are several
+    accepted: str = ""  # the reason for which a person accepts it
 
     def json(self) -> dict[str, Any]:
         return asdict(self)

@@ -24,7 +24,7 @@ STAGES = {  # form -> the kind of stage that would be trained on it
     "chat": "sft",
     "text": "domain",
     "preference": "dpo",
-    "label": "dpo",
+    "label": "kto",
     "ranking": "reward",
     "votes": "reward",
     "prompt": "ppo",

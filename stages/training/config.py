@@ -1,11 +1,11 @@
 """What every training stage is configured with."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, is_dataclass
 from typing import Any, Dict
 
 from pipeline.errors import ConfigError
-from pipeline.schema import PeftConfig, StageConfig
+from pipeline.schema import NOT_IDENTITY, PeftConfig, StageConfig
 
 
 @dataclass
@@ -17,6 +17,19 @@ class TrainConfig(StageConfig):
     batch_size: int = 8  # sequences (packed ones, where the stage packs) in one optimizer step, over all devices
     step: str = "fast"  # fast | trl: Journeyman's own training step, or TRL's; the mathematics is the same
     train: Dict[str, Any] = field(default_factory=dict)
+    contract: Dict[str, Any] = field(default_factory=dict, metadata=NOT_IDENTITY)  # over the experiment's `contract`
+
+
+def asked(config: TrainConfig, *decide: str) -> dict[str, Any]:
+    """What `Stage.contract` answers. `decide`: the fields, beside these, that decide which rows are trained on."""
+    training = {name: plain(getattr(config, name)) for name in ("seed", "max_length", *decide)}
+    return {
+        "stage": config.kind, "max_length": config.max_length, "training": training, "contract": dict(config.contract),
+    }  # fmt: skip
+
+
+def plain(value: Any) -> Any:
+    return asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
 
 
 def check_data(config: TrainConfig, what: str, others: Sequence[str] = ()) -> None:

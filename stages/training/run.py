@@ -8,8 +8,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.context import Context
+from pipeline.context import Artifact, Context
 from pipeline.errors import StageFailed
+from stages.data import artifact
 from stages.kernels import step
 from stages.models.adapters import peft_config
 from stages.models.chain import Policy, extend, load_policy, resolve_device
@@ -36,6 +37,20 @@ def open_policy(ctx: Context) -> Policy:
     probes.require(ctx, [probes.template_equals_upstream(policy)])
     ctx.record("timing", {"load_seconds": time.monotonic() - started})
     return policy
+
+
+def training_sets(ctx: Context) -> dict[str, Artifact]:
+    """role -> data set, without the rows that the stage's check drops from it."""
+    return {role: training_set(ctx, source) for role, source in ctx.data.items()}
+
+
+def training_set(ctx: Context, source: Artifact) -> Artifact:
+    """The data set without the rows that the stage's check drops from it, which are counted in the manifest."""
+    check = ctx.inputs.get("checked")
+    dropped = artifact.dropped(check).get(source.stage, []) if check else []
+    if dropped:
+        ctx.record("dropped", {**ctx.sections.get("dropped", {}), source.stage: len(dropped)})
+    return artifact.without(source, dropped)
 
 
 def check_examples(ctx: Context, policy: Policy, examples: Sequence[Example], source: str) -> None:

@@ -1,5 +1,6 @@
 """How strictly data is judged: the level of each finding and the thresholds behind them."""
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Dict, List
@@ -47,6 +48,7 @@ DEFAULT_LEVELS = {
     "prompt_spread": "warning",
 }
 LEAKS = ("refuse", "drop")
+PERSONAL = ("email", "phone", "iban", "card", "ssn", "ip")  # kinds of personal data
 
 
 @dataclass
@@ -67,7 +69,7 @@ class ContractConfig:
     chosen_longer: float = 0.6  # share of pairs with the longer answer chosen, above which length is a shortcut
     majority: float = 0.9  # share of rows with one label above which labels are out of balance
     tied: float = 0.5  # share of tied votes above which annotators cannot tell the answers apart
-    personal: List[str] = field(default_factory=lambda: ["email", "phone", "iban", "card", "ssn", "ip"])
+    personal: List[str] = field(default_factory=lambda: list(PERSONAL))
     regions: List[str] = field(default_factory=lambda: ["US"])  # countries of phone numbers without a country's code
 
 
@@ -86,11 +88,9 @@ def check(config: ContractConfig) -> None:
         if level not in (*LEVELS, OFF):
             raise ConfigError(f"levels.{code}={level}: use {', '.join(LEVELS)} or {OFF}")
     _check_thresholds(config)
-    from stages.data.contract.personal import KINDS
-
     for kind in config.personal:
-        if kind not in KINDS:
-            raise ConfigError(f"personal: unknown kind '{kind}'{suggestion(kind, KINDS)}")
+        if kind not in PERSONAL:
+            raise ConfigError(f"personal: unknown kind '{kind}'{suggestion(kind, PERSONAL)}")
     _check_regions(config)
 
 
@@ -111,7 +111,7 @@ def _check_regions(config: ContractConfig) -> None:
             raise ConfigError(f"regions: '{region}' is no country code of two letters, such as US, GB or SE")
 
 
-def suggestion(name: str, known: Dict[str, str] | List[str]) -> str:
+def suggestion(name: str, known: Collection[str]) -> str:
     """The end of a message about an unknown name: the nearest known one, or all of them."""
     near = get_close_matches(name, known, 1)
     return f" (did you mean '{near[0]}'?)" if near else f"; known: {', '.join(known)}"

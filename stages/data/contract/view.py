@@ -26,7 +26,8 @@ READS = {  # stage -> forms that it trains on
     "sft": ("chat",),
     "domain": ("text",),
     "reward": ("preference", "ranking", "votes"),
-    "dpo": ("preference", "label", "ranking", "votes"),
+    "dpo": ("preference",),
+    "kto": ("label",),
     "ppo": ("prompt", "label", "preference"),
 }
 CALLED = {
