@@ -12,7 +12,7 @@ from stages.data.findings import Finding, Located, seen
 from stages.data.misuse.exchanges import Exchange, exchange, without_shared_opening
 
 
-@dataclass(frozen=True)
+@dataclass
 class InstructionsConfig:
     """When a set of chats counts as cut documents."""
 
