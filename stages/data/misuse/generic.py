@@ -1,21 +1,145 @@
-"""`generic_data_as_domain`: documents without a specialist vocabulary, or far from the declared sample of the domain."""
+"""`generic_data_as_domain`: documents without a specialist vocabulary, or far from the sample of the domain.
+
+Continued training on such documents costs what the model could do and teaches no domain. `docs/misuse.md` says how a
+document is judged, on what the thresholds were fitted and how often the verdict is right. Made for English prose.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import median
+from typing import Any
 
-from stages.data.findings import Finding, Located
+from stages.data.contract.view import share
+from stages.data.findings import Finding, Located, seen
+from stages.data.misuse.vocabulary import Text, pieces, prose, read, specialist
+
+SHOWN = 12  # words of a vocabulary that a message names
+PIECE = 200  # words of a piece, where there are too few documents to see what recurs
+REMEDY = (
+    "Give the `domain` stage the field's own documents (a data set of format `text`); conversations belong to `sft`, "
+    "general text to the rehearsal (`data.general`)."
+)
 
 
 @dataclass
 class GenericConfig:
-    """When documents count as general text."""
+    """When documents count as general text, or as another domain's."""
 
     max_share: float = 0.5  # of documents that may lack the domain's vocabulary
-    fewest_rows: int = 20  # below this many documents nothing is said
+    density: float = 0.1  # share of specialist words below which a document has no specialist vocabulary
+    closeness: float = 0.5  # of the weight that the sample's words have in the sample, below which a document is far
+    fewest_rows: int = 20  # documents, or pieces of them, below which nothing is said
+    most_rows: int = 5000  # documents that are read, evenly over the whole
+
+
+@dataclass(frozen=True)
+class Domain:
+    """The sample of a domain: its specialist words, and their mean weight in a text of the sample."""
+
+    terms: dict[str, float]
+    weight: float
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A document: the density of specialist words in it, and the weight of the sample's words as against the sample."""
+
+    located: Located
+    density: float
+    close: float | None
+
+    def problem(self, config: GenericConfig) -> str:
+        """general | far, or nothing."""
+        if self.density < config.density:
+            return "general"
+        return "far" if self.close is not None and self.close < config.closeness else ""
 
 
 def generic_data_as_domain(
     rows: Sequence[Located], sample: Sequence[str] | None, config: GenericConfig
 ) -> Finding | None:
-    """An error where more than `max_share` of the documents have no specialist vocabulary, or not that of `sample`."""
-    return None
+    """An error where more than `max_share` of the documents have no specialist vocabulary, or not that of `sample`.
+
+    `sample`: texts of the declared domain. None where they are fewer, or too few in English prose to tell.
+    """
+    domain = declared(sample or (), config)
+    judged, terms = judge(rows, domain, config)
+    kinds = [each.problem(config) for each in judged]
+    counts = {kind: kinds.count(kind) for kind in ("general", "far")}
+    if sum(counts.values()) <= config.max_share * len(judged):
+        return None
+    kind = max(counts, key=lambda name: counts[name])
+    return Finding(
+        "error",
+        "generic_data_as_domain",
+        sum(counts.values()),
+        len(judged),
+        _message(counts[kind], len(judged), kind, terms, domain),
+        REMEDY,
+        seen(
+            (each.located, each.located.row["text"]) for each, found in zip(judged, kinds, strict=True) if found == kind
+        ),
+        {"kind": kind, **counts, **_numbers(judged, terms, domain)},
+    )
+
+
+def declared(sample: Sequence[str], config: GenericConfig) -> Domain | None:
+    """What the sample speaks of; None where it is too small, not English prose or without a vocabulary of its own.
+
+    The weight is measured on each half with the words of the other: a text always speaks of its own words.
+    """
+    texts = prose(_texts(_spread(sample, config.most_rows), config))
+    if len(texts) < config.fewest_rows:
+        return None
+    halves = texts[::2], texts[1::2]
+    across = [text.weight(specialist(other)) for half, other in (halves, halves[::-1]) for text in half]
+    return Domain(specialist(texts), median(across)) if median(across) > 0 else None
+
+
+def judge(
+    rows: Sequence[Located], domain: Domain | None, config: GenericConfig
+) -> tuple[list[Judged], dict[str, float]]:
+    """Every document in English prose, and the specialist words of all; nothing where they are too few to tell."""
+    kept = _spread(rows, config.most_rows)
+    texts = prose(_texts([located.row["text"] for located in kept], config))
+    if len(texts) < config.fewest_rows:
+        return [], {}
+    terms = specialist(texts)
+    whole = [(located, read(located.row["text"])) for located in kept]
+    return [
+        Judged(located, text.density(terms), text.weight(domain.terms) / domain.weight if domain else None)
+        for located, text in whole
+        if text.english and text.words
+    ], terms
+
+
+def _texts(texts: Sequence[str], config: GenericConfig) -> list[Text]:
+    """The texts, or pieces of them where they are too few to see what recurs."""
+    if len(texts) < config.fewest_rows:
+        return [read(piece) for text in texts for piece in pieces(text, PIECE)]
+    return [read(text) for text in texts]
+
+
+def _spread(rows: Sequence[Any], most: int) -> Sequence[Any]:
+    """At most so many of them, evenly over the whole."""
+    return rows[:: -(-len(rows) // most)] if len(rows) > most else rows
+
+
+def _message(count: int, of: int, kind: str, terms: dict[str, float], domain: Domain | None) -> str:
+    if kind == "general" or domain is None:
+        return f"{share(count, of)} documents have no specialist vocabulary, only the words of general English."
+    both = f"theirs is {_first(terms)}; the sample's is {_first(domain.terms)}"
+    return f"{share(count, of)} documents have another vocabulary than the sample of the domain: {both}."
+
+
+def _first(terms: dict[str, float]) -> str:
+    return ", ".join(list(terms)[:SHOWN])
+
+
+def _numbers(judged: Sequence[Judged], terms: dict[str, float], domain: Domain | None) -> dict[str, Any]:
+    """Medians over the documents, and the words behind them."""
+    found: dict[str, Any] = {"density": round(median(each.density for each in judged), 4), "words": list(terms)[:SHOWN]}
+    close = [each.close for each in judged if each.close is not None]
+    if domain is None or not close:
+        return found
+    return {**found, "closeness": round(median(close), 4), "sample_words": list(domain.terms)[:SHOWN]}
