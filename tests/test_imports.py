@@ -34,6 +34,7 @@ STAGE_MAY = (
     "pipeline.errors",
     "pipeline.fingerprint",
     "pipeline.statistics",
+    "pipeline.report",  # the pages of data sets are drawn, worded and escaped like the report of a run
 )
 
 

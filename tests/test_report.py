@@ -12,8 +12,9 @@ from report_fixture import MODELS, SUITES, FakeRun, whole_run
 
 from pipeline.report import write_report
 from pipeline.report.collect import read_json, read_run
-from pipeline.report.page import escape_markdown, fence, view
+from pipeline.report.page import view
 from pipeline.report.plots import curve, curves, moving_average, ticks
+from pipeline.report.rendering import escape_markdown, fence
 from pipeline.report.words import duration, interval, metric_value, moment, title
 
 EVIL = "<script>alert('x')</script> | `a` **b** [c](d) \"q\""

@@ -1,6 +1,7 @@
 """The sections of the report as plain data, every number already printed, so that both templates say the same."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -85,18 +86,19 @@ def mixture(sources: dict[str, Any]) -> list[dict[str, Any]]:
     """Asked against realised shares, `width` in percent of the bar; empty when there is only one source."""
     if len(sources) < 2:
         return []
-    return [_part(name, part) for name, part in sources.items()]
+    return [mixture_part(name, given) for name, given in sources.items()]
 
 
-def _part(name: str, part: dict[str, Any]) -> dict[str, Any]:
-    asked, realised = part.get("asked"), part.get("realised")
+def mixture_part(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """One source as a manifest records it."""
+    asked, realised = given.get("asked"), given.get("realised")
     return {
         "name": name,
         "asked": words.share(asked),
         "realised": words.share(realised),
         "asked_width": 100 * (words.finite(asked) or 0.0),
         "width": 100 * (words.finite(realised) or 0.0),
-        **{key: words.count(part.get(key)) for key in ("tokens", "trained_tokens", "rows")},
+        **{key: words.count(given.get(key)) for key in ("tokens", "trained_tokens", "rows")},
     }
 
 
