@@ -38,6 +38,7 @@ class Base(Stage):
 
     def run(self, ctx: Context) -> dict[str, float]:
         model, tokenizer = sources.load(ctx.config.model)
+        ctx.record("chat_template", {"own": bool(tokenizer.chat_template)})  # whether it came with one
         if ctx.config.model.chat_template:
             tokenizer.chat_template = _template(ctx.config.model.chat_template).read_text(encoding="utf-8")
         if not tokenizer.chat_template:
