@@ -85,6 +85,13 @@ class FakeRun:
         (path / "data").mkdir(exist_ok=True)
         (path / "data" / "quality.json").write_text(json.dumps(quality))
 
+    def checked(self, stage: str, *findings: dict[str, Any]) -> None:
+        """The check of a stage's data, with a quality page of the set that the stage reads."""
+        path = self.artifact(f"check_{stage}", "contract", "findings", 3.0, findings=list(findings))
+        page = path / "quality" / READS[stage] / "quality.html"
+        page.parent.mkdir(parents=True)
+        page.write_text("<!doctype html><title>quality</title>")
+
     def trained(self, name: str) -> None:
         config = {
             "kind": name,
@@ -197,6 +204,8 @@ def whole_run(root: Path, status: str = "BUILT") -> Path:
     run.artifact("base", "base", "model", SECONDS["base"])
     for name, rows in (("legal_sft", 2104), ("licences", 1212), ("pairs", 900)):
         run.dataset(name, rows)
+    run.checked("sft", finding("info", "rows_cut"), finding("warning", "near_duplicates"))
+    run.checked("domain")
     run.evaluated("base")
     for model in MODELS[1:]:
         run.trained(model)
@@ -290,6 +299,15 @@ def _level(metric: str, scores: list[float]) -> dict[str, Any]:
 def sample_rows(suite: str, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     keys = ("item", "prompt", "answer", "reference", "score")
     return [{key: row[key] for key in keys} for row in rows if row["suite"] == suite][:3]
+
+
+def finding(level: str, code: str, **changed: Any) -> dict[str, Any]:
+    """A finding as a check records it."""
+    return {
+        "level": level, "code": code, "count": 3, "of": 2104, "message": f"3 of 2104 rows show {code}.",
+        "remedy": "Mend them.", "examples": [{"file": "a.jsonl", "line": 7, "text": "a row"}], "detail": {},
+        "data": "legal_sft", "accepted": "", **changed,
+    }  # fmt: skip
 
 
 PROMPT = (

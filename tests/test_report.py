@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from report_fixture import MODELS, SUITES, FakeRun, whole_run
+from report_fixture import MODELS, SUITES, FakeRun, finding, whole_run
 
 from pipeline.report import write_report
 from pipeline.report.collect import read_json, read_run
@@ -107,6 +107,7 @@ def test_evaluations_of_different_items_are_not_compared(tmp_path: Path) -> None
 def test_everything_from_data_is_escaped(tmp_path: Path) -> None:
     run = start(tmp_path)
     run.evaluated("base")
+    run.checked("sft", finding("warning", "near_duplicates", accepted="known"), finding("error", "secrets"))
     run.trained("sft")
     run.evaluated("sft")
     for path in tmp_path.rglob("*.json"):
@@ -129,19 +130,57 @@ def poisoned(value: object, key: str = "") -> object:
         return {k if k.isidentifier() else k + EVIL: poisoned(v, k) for k, v in value.items()}
     if isinstance(value, list):
         return [poisoned(one, key) for one in value]
-    return EVIL if isinstance(value, str) and key not in ("metric", "item") else value
+    return EVIL if isinstance(value, str) and key not in ("metric", "item", "level") else value
 
 
 def test_page_needs_no_network_and_every_link_has_a_target(tmp_path: Path) -> None:
-    html, _ = pages(whole_run(tmp_path), tmp_path)
+    run_dir = whole_run(tmp_path)
+    html, _ = pages(run_dir, tmp_path)
     parser = Nesting()
     parser.feed(html)
     ids = [attrs["id"] for _, attrs in parser.seen if "id" in attrs]
-    links = [attrs["href"] for _, attrs in parser.seen if "href" in attrs]
+    links = [str(attrs["href"]) for _, attrs in parser.seen if "href" in attrs]
     assert len(ids) == len(set(ids))
-    assert {str(link).removeprefix("#") for link in links} <= set(ids)
+    assert {link.removeprefix("#") for link in links if link.startswith("#")} <= set(ids)
+    assert all((run_dir / link).is_file() for link in links if not link.startswith("#"))
     assert not {"script", "link", "img", "iframe"} & {tag for tag, _ in parser.seen}
     assert "http://" not in html and "https://" not in html and "url(" not in html and "@import" not in html
+
+
+def test_what_the_checks_found_stands_beside_the_data_with_a_link_to_each_quality_page(tmp_path: Path) -> None:
+    run_dir = whole_run(tmp_path)
+    html, markdown = pages(run_dir, tmp_path)
+    for text in (html, markdown.replace("\\", "")):
+        assert "found 1 warning, 1 note" in text and "found nothing" in text
+        assert text.index("near_duplicates") < text.index("rows_cut")
+        assert "3 of 2104 rows show near_duplicates." in text and "Mend them." in text and "3 of 2\u202f104" in text
+    (link,) = re.findall(r'<a href="([^"#]+)">legal_sft</a>', html)
+    assert link.startswith("../../../artifacts/contract/") and link.endswith("/quality/legal_sft/quality.html")
+    (same,) = re.findall(r"\[legal\\_sft\]\(<([^>]+)>\)", markdown)
+    assert same.replace("\\", "") == link and (run_dir / link).is_file()
+
+
+def test_the_name_of_a_data_set_cannot_break_its_link(tmp_path: Path) -> None:
+    run = start(tmp_path)
+    run.checked("sft")
+    quality = tmp_path / run.stages["check_sft"]["path"] / "quality"
+    (quality / "legal_sft").rename(quality / 'a"b (c)>#d')
+    run_dir = run.finish()
+    html, markdown = pages(run_dir, tmp_path)
+    assert "/quality/a%22b%20%28c%29%3E%23d/quality.html" in html
+    assert "/quality/a%22b%20%28c%29%3E%23d/quality.html" in markdown
+
+
+def test_an_accepted_finding_shows_its_reason_and_a_broken_contract_ends_the_run(tmp_path: Path) -> None:
+    run = start(tmp_path)
+    accepted = finding("info", "length_outliers", accepted="Licence texts are long.", remedy="Look at them.")
+    run.checked("sft", accepted, finding("error", "secrets"))
+    run.stopped("check_domain", "contract", "findings", "SKIPPED", "the data of sft broke its contract")
+    html, markdown = pages(run.finish(4), tmp_path)
+    for text in (html, markdown.replace("\\", "")):
+        assert "The data broke its contract before training." in text and "found 1 error, 1 note" in text
+        assert "Accepted: Licence texts are long." in text and "Look at them." not in text
+        assert "the data of sft broke its contract" in text
 
 
 def test_second_report_of_the_same_results_imports_nothing_heavy(tmp_path: Path) -> None:

@@ -69,6 +69,7 @@ class Run:
     """A run with its nodes in the order of the plan."""
 
     data: dict[str, Any]
+    folder: Path  # where run.json is and the report will be
     nodes: dict[str, Node] = field(default_factory=dict)
 
     @property
@@ -91,7 +92,7 @@ class Run:
 def read_run(run_dir: Path, store_root: Path) -> Run:
     """The run recorded in run_dir/run.json, its artifacts read from the store."""
     data = json.loads((run_dir / "run.json").read_text(encoding="utf-8"))
-    run = Run(data)
+    run = Run(data, run_dir)
     parts = {**(run.config.get("data") or {}), **(run.config.get("stages") or {})}
     for name, entry in (data.get("stages") or {}).items():
         folder = store_root / entry["path"] if entry.get("path") and entry.get("status") in MADE else None

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.report import outcome, plots, rendering, sections
+from pipeline.report.checks import checks
 from pipeline.report.collect import Run, read_run
 from pipeline.report.effect import effect
 
@@ -28,6 +29,7 @@ def view(run: Run, store_root: Path) -> dict[str, Any]:
         "effect": found,
         "gates": outcome.gates(run),
         "datasets": sections.datasets(run),
+        "checks": checks(run),
         "training": sections.training(run),
         "samples": sections.samples(run, found),
         "costs": sections.costs(run),

@@ -1,6 +1,7 @@
 """How the report says things: names of measurements, numbers with their units, spans of time."""
 
 import math
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
@@ -17,6 +18,7 @@ RULES = {
     "always_yes": "always yes",
     "category_rule": "a rule on the category",
 }
+LEVELS = {"error": "error", "warning": "warning", "info": "note"}  # of a finding, the worst first -> its name
 
 
 class Change(NamedTuple):
@@ -75,6 +77,12 @@ def count(value: Any) -> str:
     """1234567 -> 1 234 567 (narrow spaces); an en dash for nothing."""
     number = finite(value)
     return "–" if number is None else f"{number:,.0f}".replace(",", "\u202f")
+
+
+def findings(numbers: Mapping[str, int]) -> str:
+    """Level -> how many findings, as '1 error, 2 warnings'."""
+    told = [f"{numbers[level]} {name}{'s' * (numbers[level] > 1)}" for level, name in LEVELS.items() if numbers[level]]
+    return ", ".join(told) or "nothing"
 
 
 def plain(value: Any) -> str:

@@ -1,7 +1,7 @@
 """Histograms as plain SVG numbers in a box as wide as the report's curves; the template draws them in its colours."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,9 +11,9 @@ from pipeline.report.plots import LEFT, RIGHT, WIDTH, spark, ticks
 from pipeline.report.words import count
 
 HEIGHT, CEILING, FLOOR = 216, 24, 172  # of the box, of the highest bar, of the axis
-BINS = 30  # at most
+BINS = 25  # about as many
 SKEWED = 8  # largest value / median, from which the axis is logarithmic
-LABELS = 7  # at most, on a logarithmic axis
+LABELS = 6  # at most, on a logarithmic axis
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ def histogram(name: str, numbers: Sequence[int], limit: int = 0) -> Histogram:
         xticks=axis.ticks(),
         yticks=[(_height(mark, counts), count(mark)) for mark in ticks(0, max(counts), 4) if mark == int(mark)],
         limit=axis.at(limit) if axis.edges[0] < limit < axis.edges[-1] else None,
-        summary=_summary(values, limit),
+        summary=_summary(values, unit, thing, limit),
         spark=spark([float(number) for number in counts]) if len(counts) > 1 else "",
     )
 
@@ -98,10 +98,20 @@ def histogram(name: str, numbers: Sequence[int], limit: int = 0) -> Histogram:
 def axis_of(low: int, high: int, median: float) -> Axis:
     """Bins over low..high: logarithmic where the largest value is far from the middle one, else of one round width."""
     if low >= 1 and high > SKEWED * median:
-        return Axis(sorted({math.ceil(edge) for edge in np.geomspace(low, high + 1, BINS + 1)}), log=True)
+        return Axis(list(_growing(low, high)), log=True)
     sizes = (factor * 10**power for power in range(19) for factor in (1, 2, 5))
     size = next(size for size in sizes if high // size - low // size < BINS)
     return Axis([size * step for step in range(low // size, high // size + 2)], log=False)
+
+
+def _growing(low: int, high: int) -> Iterator[int]:
+    """Edges in about equal steps of the logarithm. No bin is narrower than one before it, which would look rare."""
+    growth, edge, width = ((high + 1) / low) ** (1 / BINS) - 1, low, 1
+    while edge <= high:
+        yield edge
+        width = max(width, round(edge * growth))
+        edge += width
+    yield edge
 
 
 def _bars(axis: Axis, counts: Sequence[int], unit: str) -> list[Bar]:
@@ -119,9 +129,11 @@ def _height(number: float, counts: Sequence[int]) -> float:
     return round(FLOOR - (FLOOR - CEILING) * number / max(counts), 1)
 
 
-def _summary(values: Any, limit: int) -> str:
+def _summary(values: Any, unit: str, thing: str, limit: int) -> str:
+    """'120 prompts of 3 to 95 tokens; median 20, 95 % up to 71'."""
     middle, most = (count(round(float(value))) for value in np.percentile(values, (50, 95)))
+    reach = f"{count(int(values.min()))} to {count(int(values.max()))} {unit}"
     over = int((values > limit).sum())
-    above = f"; {count(over)} ({100 * over / len(values):.1f} %) above max_length {count(limit)}" if limit else ""
-    reach = f"{count(values.min().item())} to {count(values.max().item())}"
-    return f"{count(len(values))} values from {reach}; half up to {middle}, 95 % up to {most}{above}"
+    part = f"{count(over)} ({100 * over / len(values):.1f} %)" if over else "none"
+    above = f"; {part} above max_length" if limit else ""
+    return f"{count(len(values))} {thing or 'value'}s of {reach}; median {middle}, 95\u00a0% up to {most}{above}"

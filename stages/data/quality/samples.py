@@ -163,4 +163,6 @@ def _lengths(row: Mapping[str, Any], given: Mapping[str, Example]) -> Iterator[t
 
 
 def _called(name: str) -> str:
-    return {"chosen": "chosen answer", "rejected": "rejected answer", "": "answer"}.get(name, name)
+    """What a trained run is called: the answer, or which one of several."""
+    names = {"": "answer", "chosen": "chosen answer", "rejected": "rejected answer", "a": "answer a", "b": "answer b"}
+    return names.get(name, name)

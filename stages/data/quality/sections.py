@@ -1,6 +1,7 @@
 """The sections of the page as plain data, every number already printed, so that both templates say the same."""
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -17,7 +18,8 @@ NAMED = 20  # tasks and tags that are drawn, the commonest
 REJECTED = 10  # rows shown
 CELL, DETAIL = 300, 800  # letters shown of a text in a table, of the numbers behind a finding
 HEAD, TAIL = 3500, 1500  # letters shown of the ends of a long sequence
-NAMES = {"error": "error", "warning": "warning", "info": "note"}
+
+NUMBER = re.compile(r"[-+−]?\d[\d.,\s]*(e[-+]?\d+)?%?|[–-]")  # with its unit, or in its place a dash
 
 Numbers = Mapping[str, int | None]
 
@@ -50,9 +52,8 @@ class Sum:
         """What does not hold, as a sentence."""
         if self.total is None or self.whole is None:
             return f"Whether the rows add up cannot be told: not every number was recorded ({self.text})."
-        apart = abs(self.whole - self.total)
-        kind = "are missing" if self.total < self.whole else "are counted twice"
-        return f"The counts do not add up: {self.text}. {words.count(apart)} rows {kind}."
+        apart, kind = abs(self.whole - self.total), "missing" if self.total < self.whole else "too many"
+        return f"The counts do not add up: {self.text}. Rows {kind}: {words.count(apart)}."
 
 
 def sums(counts: Mapping[str, Any]) -> list[Sum]:
@@ -72,9 +73,10 @@ def sums(counts: Mapping[str, Any]) -> list[Sum]:
 def headline(counts: Mapping[str, Any], findings: Sequence[Finding]) -> dict[str, Any]:
     """The page in one sentence and one colour; `alarm` where rows are lost."""
     number = {level: sum(finding.level == level for finding in findings) for level in LEVELS}
-    alarms = [each.says for each in sums(counts) if not each.holds] if counts else []
+    alarms = [each.says for each in sums(counts) if not each.holds] if counts else ["No rows were counted."]
+    alarms += ["There is no row to train on."] if counts.get("rows_train") == 0 else []
     tone = "bad" if alarms or number["error"] else "warn" if number["warning"] else "good"
-    return {"tone": tone, "found": told(number), "verdict": _verdict(number), "alarms": alarms}
+    return {"tone": tone, "found": words.findings(number), "verdict": _verdict(number), "alarms": alarms}
 
 
 def _verdict(number: Mapping[str, int]) -> str:
@@ -83,11 +85,6 @@ def _verdict(number: Mapping[str, int]) -> str:
     if number["warning"]:
         return "The data may be trained on; read the warnings below before."
     return "The data keeps its contract: no error and no warning."
-
-
-def told(number: Mapping[str, int]) -> str:
-    """{'error': 1, 'warning': 2} -> '1 error, 2 warnings'."""
-    return ", ".join(f"{n} {NAMES[level]}{'s' * (n > 1)}" for level, n in number.items() if n) or "nothing"
 
 
 def tiles(counts: Mapping[str, Any]) -> list[tuple[str, str, str]]:
@@ -145,7 +142,7 @@ def _finding(found: Finding) -> dict[str, Any]:
         "message": found.message,
         "remedy": found.remedy,
         "accepted": found.accepted or str(found.detail.get("accepted") or ""),
-        "examples": [(f"{seen.file}, line {seen.line}", cut(seen.text, CELL)) for seen in found.examples],
+        "examples": [(seen.file, seen.line, cut(seen.text, CELL)) for seen in found.examples],
         "detail": [(words.title(name), _plain(value)) for name, value in detail.items()],
     }
 
@@ -168,9 +165,13 @@ def measured(counts: Mapping[str, Any]) -> str:
 
 
 def table(given: Table) -> dict[str, Any]:
-    """Cells as (text, whether it is a number)."""
-    rows = [[(cut(words.plain(cell), CELL), words.finite(cell) is not None) for cell in row] for row in given.rows]
+    """Cells as (text, whether it stands on the right)."""
+    rows = [[(cut(_cell(value), CELL), bool(NUMBER.fullmatch(_cell(value)))) for value in row] for row in given.rows]
     return {"title": given.title, "columns": given.columns, "rows": rows, "reading": given.reading}
+
+
+def _cell(value: Any) -> str:
+    return words.count(value) if isinstance(value, int) and not isinstance(value, bool) else words.plain(value)
 
 
 def mixture(parts: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -182,7 +183,8 @@ def mixture(parts: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
 def sample(given: Sample) -> dict[str, Any]:
     """`runs`: (whether trained, pieces), or (None, a gap in words)."""
     return {
-        "where": f"{given.file}, line {given.line}",
+        "file": given.file,
+        "line": given.line,
         "note": given.note,
         "sequences": [_sequence(each) for each in given.rendered],
     }
@@ -235,7 +237,8 @@ def rejected(rows: Sequence[Mapping[str, Any]], counts: Mapping[str, Any]) -> di
     """The first rejected rows, and how many there are beyond them."""
     shown = [
         {
-            "where": f"{row.get('file', '?')}, line {row.get('line', '?')}",
+            "file": row.get("file", "?"),
+            "line": row.get("line", "?"),
             "code": str(row.get("code") or "–"),
             "reason": cut(str(row.get("reason") or "no reason was recorded"), CELL),
             "raw": _plain(row.get("row")),
