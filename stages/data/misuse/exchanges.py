@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)?")
 SENTENCE = re.compile(r"(?<=[.!?])[\"'”’)\]]*\s+|\n+")
+CLAUSE = re.compile(r"[,:;]\s+(?:so |and |then )?")
 END = re.compile(r"[.!?:;…。！？][\"'”’)\]*_`]*$")
 
 
@@ -14,9 +15,10 @@ def listed(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-ASKING = listed(
-    "what why how when where who whom whose which can could would should shall will may might do does did is are am "
-    "was were has have had isn't aren't don't doesn't didn't can't couldn't won't wouldn't what's who's where's how's"
+WONDERING = listed("what why how what's how's")  # at the head of a sentence they ask, whatever ends it
+ASKING = listed(  # so do these, unless a full stop ends the sentence: "When it is full, ..."
+    "when where who whom whose which can could would should shall will may might do does did is are am was were has "
+    "have had isn't aren't don't doesn't didn't can't couldn't won't wouldn't who's where's"
 )
 TELLING = listed(
     "act add advise analyse analyze answer anonymise appraise apply argue arrange ask assess assign assume brainstorm "
@@ -29,22 +31,45 @@ TELLING = listed(
     "introduce invent join judge justify label let list look make mark match measure modify multiply name narrate "
     "offer order organise organize outline paraphrase perform pick plan play point predict prepare present pretend "
     "print produce proofread propose prove provide put rank rate read rearrange recommend reduce refactor remind "
-    "remove reorder repeat rephrase replace reply report respond restate reverse review revise reword rewrite round "
-    "say search select separate shorten show simplify sketch solve sort speak spell split state substitute subtract "
-    "suggest sum summarise summarize supply swap take talk teach tell test think trace transform translate try turn "
+    "remove reorder repeat rephrase replace reply report respond restate return reverse review revise reword rewrite "
+    "round say search select separate shorten show simplify sketch solve sort speak spell split state substitute "
+    "subtract suggest sum summarise summarize supply swap take talk teach tell test think trace transform translate try turn "
     "underline unscramble use verify visualize walk weigh welcome write please"
 )
-FACING = listed("i i'm i've i'd i'll me my mine we're let's hi hello hey thanks")
+NAMED = listed("of is are was were shall may will must can means has have had")  # after a noun: "List of ..."
+LEADING = listed("now then also next first finally kindly just and so")  # may stand before an order
+GIVEN = listed("given using based as from suppose imagine assuming considering with for in")  # "Given a list, sort it."
+FACING = listed("i'm i've i'd i'll me my mine we're let's hi hello hey thanks")
 REPLYING = listed("yes no sure ok okay sorry certainly absolutely hi hello hey thanks well oh yeah yep nope i'm here")
+THE = listed("a an the this that these those all any each every some my your me us him her it its two three four five")
+LINKING = listed(  # of words that may stand before one of those, no orders
+    "in on at by of to for from with without under over into upon after before during since until through per than as "
+    "if when while where because although unless whether and or but nor so that this is are was were be not no only "
+    "all both such he she it they we who which both half like within among between against about above below except"
+)
+UNORDERLY = ("s", "ed", "ing", "ly")  # endings of words that are no orders
+SPEAKER = re.compile(r"\bI\b(?=\s+[a-z])|(?<![(\w.])i (?!in\b|is\b|th\b)(?=[a-z])")  # neither a numeral nor an index
+WRAPPED = re.compile(r"(?<=[a-z,])\n(?=[a-z(])")  # a line that ends inside a sentence
+ACTED = re.compile(r"(?:^|\s)\*[^\W\d_][^*\n]{2,}\*")  # role-play: *opens the door*
 SMALL = listed("the of and to in a is that for it as with on be by this or an are from at not")
+TURN = "human|user|customer|assistant|agent|bot|ai|person|speaker"
 LABELLED = re.compile(
-    r"^[^\n]{0,40}[:?>-]\s*$|^(?:q|question|input|problem|task|instructions?)\b[^\n]{0,20}:", re.I | re.M
+    rf"^[^\n]{{0,40}}[:?>-]\s*\Z|^(?:q|question|input|problem|task|instructions?|{TURN})\b[^\n]{{0,20}}:", re.I | re.M
 )
 ROLE = re.compile(
     r"^(?:you (?:are|will|have|need|must|should|can|want)|your (?:task|job|role|goal)|given|in this task)\b",
     re.IGNORECASE,
 )
+EMPTY = re.compile(  # an instruction that says nothing but: go on
+    r"\b(?:continu|complet|finish|proceed|go on|carry on|keep (?:going|writing)|next|rest of|second half|remaind"
+    r"|respond|reply|answer|read|process|predict|generate (?:the|more) text)",
+    re.IGNORECASE,
+)
 SHORT = 5  # words of an answer that can still be a label, a number or a name, and no piece of a text
+TYPED = 12  # words of a prompt in small letters that can still be what one types into a search
+LONG = 60  # words of a prompt in which somebody may speak of himself without speaking to anybody
+ENGLISH = 0.12  # share of small words from which words are English prose
+SOME = 8  # words from which one side of an exchange tells its language
 REACH = 2  # sentences at either end of a prompt in which a request is looked for
 
 
@@ -55,7 +80,7 @@ class Exchange:
     prompt: str
     answer: str
     asks: bool  # a question or an order at the start or the end of the prompt
-    faces: bool  # somebody speaks to somebody: I, me, or the opening of a reply
+    faces: bool  # somebody speaks to somebody
     broken: bool  # the prompt stops inside a sentence that the answer goes on with
     english: bool
     short: bool  # too few words in the answer for a piece of a text
@@ -63,25 +88,72 @@ class Exchange:
     @property
     def cut(self) -> bool:
         """Nothing is asked, nobody speaks: two pieces of a text. In another language only a broken sentence tells."""
-        if self.asks or self.short:
+        if self.short:
             return False
-        return self.broken or (self.english and not self.faces)
+        return self.broken or (self.english and not self.asks and not self.faces)
 
 
 def exchange(prompt: str, answer: str) -> Exchange:
     """Read off one prompt and its answer."""
-    sentences = [s.strip() for s in SENTENCE.split(prompt) if s and s.strip()]
-    ends = sentences[:REACH] + sentences[-REACH:]
+    prompt, answer = WRAPPED.sub(" ", prompt), WRAPPED.sub(" ", answer)
     told, replied = words(prompt), words(answer)
     return Exchange(
         prompt,
         answer,
-        asks=any(map(_asks, ends)) or bool(ROLE.match(prompt.lstrip())) or bool(LABELLED.search(prompt[-80:])),
-        faces=bool(set(told) & FACING) or bool(set(replied[:4]) & (FACING | REPLYING)),
-        broken=not END.search(prompt.rstrip()) and bool(re.match(r"[a-zà-öø-ÿ,;:.)\-]", answer.lstrip())),
-        english=sum(word in SMALL for word in told + replied[:200]) >= 0.12 * len(told + replied[:200]),
+        asks=_request(prompt),
+        faces=_faces(prompt, told, answer, replied),
+        broken=_broken(prompt, answer),
+        english=_english(told, replied),
         short=len(answer.split()) < SHORT,
     )
+
+
+def asking(text: str) -> bool:
+    """Whether any sentence of an instruction asks for more than to go on."""
+    return any(_asks(sentence) and not EMPTY.search(sentence) for sentence in sentences(text))
+
+
+def sentences(text: str) -> list[str]:
+    return [sentence.strip() for sentence in SENTENCE.split(text) if sentence.strip()]
+
+
+def _request(prompt: str) -> bool:
+    """A question or an order at either end, a label where the answer goes, a role; or a few words as one types them."""
+    every = sentences(prompt)
+    if any(map(_asks, every[:REACH] + every[-REACH:])) or ROLE.match(prompt.lstrip()):
+        return True
+    typed = 1 < len(prompt.split()) <= TYPED and prompt.lstrip()[:1].islower()
+    return typed or bool(LABELLED.search(prompt[:200]) or LABELLED.search(prompt[-200:]))
+
+
+def _faces(prompt: str, told: list[str], answer: str, replied: list[str]) -> bool:
+    """Somebody says I, greets or answers; in a long prompt, which may be a tale, the answer must turn to him."""
+    if (ACTED.search(prompt) and ACTED.search(answer)) or answer.startswith("```"):
+        return True
+    speaks = bool(set(told) & FACING) or bool(SPEAKER.search(prompt))
+    opening = words(sentences(answer)[0]) if sentences(answer) else []
+    replies = bool(set(replied[:4]) & (FACING | REPLYING))
+    if len(told) > LONG:
+        return speaks and (replies or bool({"you", "your", "you're"} & set(opening)))
+    return speaks or replies
+
+
+def _broken(prompt: str, answer: str) -> bool:
+    """Both are written prose, and the prompt has no end, the answer no beginning."""
+    begun, rest = prompt.strip(), answer.strip()
+    if len(begun.split()) < SHORT or END.search(begun) or not re.match(r"[a-zà-öø-ÿ,;:.)\-]", rest):
+        return False
+    return begun[:1].isupper() and bool(re.search(r"[.!?;:。][\"'”’)\]]*(?:\s+\W*[^\W\d_a-z]|\Z)", rest))
+
+
+def _english(told: list[str], replied: list[str]) -> bool:
+    """Both together are, and neither is plainly not, as a translation is."""
+    both, parts = told + replied[:200], (told, replied[:200])
+    return _small(both) >= ENGLISH and all(len(part) < SOME or _small(part) >= ENGLISH / 2 for part in parts)
+
+
+def _small(part: Sequence[str]) -> float:
+    return sum(word in SMALL for word in part) / max(1, len(part))
 
 
 def words(text: str) -> list[str]:
@@ -89,29 +161,60 @@ def words(text: str) -> list[str]:
 
 
 def _asks(sentence: str) -> bool:
-    if sentence.rstrip("\"'”’)*").endswith(("?", "？")):
+    if sentence.rstrip("\"'”’)*").endswith(("?", "？")) or re.search(r"\bplease\b", sentence, re.I):
         return True
-    first = words(sentence)[:1]
-    return bool(first) and first[0] in ASKING | TELLING
+    whole, *clauses = words(sentence), *map(words, CLAUSE.split(sentence)[1:])
+    while whole and whole[0] in LEADING:
+        whole = whole[1:]
+    if not whole:
+        return False
+    if _orders(whole) or whole[0] in WONDERING or (whole[0] in ASKING and not sentence.endswith((".", ";"))):
+        return True
+    later = _orders if whole[0] in GIVEN else _orders_something
+    return any(later(clause) or clause[0] in WONDERING for clause in clauses if clause)
+
+
+def _orders(said: list[str]) -> bool:
+    """Begins with a verb of requests, or with a word that can only be an order: "Devise a plan"."""
+    first, second, third = [*said, "", "", ""][:3]
+    if first in TELLING:
+        return third in TELLING if second in ("and", "or") else second not in NAMED
+    return second in THE and first not in LINKING | THE and not first.endswith(UNORDERLY)
+
+
+def _orders_something(said: list[str]) -> bool:
+    return bool({*said[:1]} & TELLING) and bool({*said[1:2]} & THE)
 
 
 def without_shared_opening(prompts: Sequence[str], share: float) -> list[str]:
-    """The prompts without the words that at least `share` of them open with, such as `Continue the text:`."""
+    """The prompts without an opening that at least `share` of them have and that asks for nothing but to go on.
+
+    `Continue the text:` tells nothing about a row; `Translate into German:` does.
+    """
+    opening = _shared([prompt.split() for prompt in prompts], share)
+    while opening and not (opening[-1][-1] in ":.!?>-" or EMPTY.search(" ".join(opening))):
+        opening.pop()  # a beginning of sentences, such as "Write a function that"
+    if not opening or asking(" ".join(opening)):
+        return list(prompts)
+    return [_cut(prompt, opening) for prompt in prompts]
+
+
+def _shared(split: Sequence[Sequence[str]], share: float) -> list[str]:
+    """The words that so many begin with."""
     opening: list[str] = []
-    split = [prompt.split() for prompt in prompts]
-    while len(prompts) > 1:
+    while len(split) > 1:
         at = len(opening)
-        nexts = Counter(parts[at] for parts in split if len(parts) > at + 1 and parts[:at] == opening)
-        if not nexts or nexts.most_common(1)[0][1] < share * len(prompts):
+        nexts = Counter(parts[at] for parts in split if len(parts) > at + 1 and list(parts[:at]) == opening)
+        if not nexts or nexts.most_common(1)[0][1] < share * len(split):
             break
         opening.append(nexts.most_common(1)[0][0])
-    return [_cut(prompt, parts, opening) for prompt, parts in zip(prompts, split, strict=True)]
+    return opening
 
 
-def _cut(prompt: str, parts: list[str], opening: list[str]) -> str:
+def _cut(prompt: str, opening: list[str]) -> str:
     """The prompt without as many words of the opening as it has."""
-    for part, word in zip(parts, opening, strict=False):
-        if part != word:
+    for word in opening:
+        if not prompt.lstrip().startswith(word):
             break
         prompt = prompt.lstrip()[len(word) :]
     return prompt.strip()

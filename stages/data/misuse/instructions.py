@@ -16,7 +16,7 @@ from stages.data.misuse.exchanges import Exchange, exchange, without_shared_open
 class InstructionsConfig:
     """When a set of chats counts as cut documents."""
 
-    max_share: float = 0.4  # of conversations that may look like pieces of a text
+    max_share: float = 0.3  # of conversations that may look like pieces of a text
     fewest_rows: int = 10  # below this many conversations nothing is said
     shared_opening: float = 0.3  # share of prompts from which on a common opening is one instruction for all of them
     most_exchanges: float = 0.6  # a conversation is cut where this share of its exchanges is

@@ -70,7 +70,7 @@ def stage_order(after: Sequence[str], start: Artifact) -> Finding | None:
         f"with the chat template, which {template}, it ends a complete answer with a probability of {found.ends:.2g}, "
         f"and an answer is {found.fits:.1f} nats a token likelier after its own request than after another. The risk: "
         "a model that has only ever continued texts learns to continue the domain's, and answers no question about it.",
-        "Put an `sft` stage before this one, or start from an instruction-tuned model with the template that it was tuned "
+        "Put an `sft` stage before this one, or start from an instruction-tuned model with the template it was tuned "
         "with (leave `model.chat_template` empty to use its own).",
         detail={
             "after": list(after),
