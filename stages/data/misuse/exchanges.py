@@ -33,12 +33,16 @@ TELLING = listed(
     "print produce proofread propose prove provide put rank rate read rearrange recommend reduce refactor remind "
     "remove reorder repeat rephrase replace reply report respond restate return reverse review revise reword rewrite "
     "round say search select separate shorten show simplify sketch solve sort speak spell split state substitute "
-    "subtract suggest sum summarise summarize supply swap take talk teach tell test think trace transform translate try turn "
-    "underline unscramble use verify visualize walk weigh welcome write please"
+    "subtract suggest sum summarise summarize supply swap take talk teach tell test think trace transform translate "
+    "try turn underline unscramble use verify visualize walk weigh welcome write please"
 )
 NAMED = listed("of is are was were shall may will must can means has have had")  # after a noun: "List of ..."
 LEADING = listed("now then also next first finally kindly just and so")  # may stand before an order
 GIVEN = listed("given using based as from suppose imagine assuming considering with for in")  # "Given a list, sort it."
+WANTED = listed(  # what a few words without a verb ask for: "A haiku about autumn"
+    "list recipe story poem haiku letter email essay tips ideas summary description explanation example examples query "
+    " function program script code title slogan headline joke pros difference differences instructions steps plan"
+)
 FACING = listed("i'm i've i'd i'll me my mine we're let's hi hello hey thanks")
 REPLYING = listed("yes no sure ok okay sorry certainly absolutely hi hello hey thanks well oh yeah yep nope i'm here")
 THE = listed("a an the this that these those all any each every some my your me us him her it its two three four five")
@@ -66,10 +70,10 @@ EMPTY = re.compile(  # an instruction that says nothing but: go on
     re.IGNORECASE,
 )
 SHORT = 5  # words of an answer that can still be a label, a number or a name, and no piece of a text
-TYPED = 12  # words of a prompt in small letters that can still be what one types into a search
+TYPED = 12  # words of a prompt that can still be what one types into a search
 LONG = 60  # words of a prompt in which somebody may speak of himself without speaking to anybody
 ENGLISH = 0.12  # share of small words from which words are English prose
-SOME = 8  # words from which one side of an exchange tells its language
+SOME = 10  # words from which one side of an exchange tells its language, or that it stops inside a sentence
 REACH = 2  # sentences at either end of a prompt in which a request is looked for
 
 
@@ -122,8 +126,10 @@ def _request(prompt: str) -> bool:
     every = sentences(prompt)
     if any(map(_asks, every[:REACH] + every[-REACH:])) or ROLE.match(prompt.lstrip()):
         return True
-    typed = 1 < len(prompt.split()) <= TYPED and prompt.lstrip()[:1].islower()
-    return typed or bool(LABELLED.search(prompt[:200]) or LABELLED.search(prompt[-200:]))
+    few = 1 < len(prompt.split()) <= TYPED and not prompt.rstrip().endswith(".")
+    if few and (prompt.lstrip()[:1].islower() or set(words(prompt)[:4]) & WANTED):
+        return True
+    return bool(LABELLED.search(prompt[:200]) or LABELLED.search(prompt[-200:]))
 
 
 def _faces(prompt: str, told: list[str], answer: str, replied: list[str]) -> bool:
@@ -131,17 +137,17 @@ def _faces(prompt: str, told: list[str], answer: str, replied: list[str]) -> boo
     if (ACTED.search(prompt) and ACTED.search(answer)) or answer.startswith("```"):
         return True
     speaks = bool(set(told) & FACING) or bool(SPEAKER.search(prompt))
-    opening = words(sentences(answer)[0]) if sentences(answer) else []
-    replies = bool(set(replied[:4]) & (FACING | REPLYING))
+    begun = sentences(answer)[:2]
+    replies = bool(set(replied[:4]) & (FACING | REPLYING)) or any(said.endswith("?") for said in begun)
     if len(told) > LONG:
-        return speaks and (replies or bool({"you", "your", "you're"} & set(opening)))
+        return speaks and (replies or bool({"you", "your", "you're"} & set(words(begun[0]))))
     return speaks or replies
 
 
 def _broken(prompt: str, answer: str) -> bool:
     """Both are written prose, and the prompt has no end, the answer no beginning."""
     begun, rest = prompt.strip(), answer.strip()
-    if len(begun.split()) < SHORT or END.search(begun) or not re.match(r"[a-zà-öø-ÿ,;:.)\-]", rest):
+    if len(begun.split()) < SOME or END.search(begun) or not re.match(r"[a-zà-öø-ÿ,;:.)\-]", rest):
         return False
     return begun[:1].isupper() and bool(re.search(r"[.!?;:。][\"'”’)\]]*(?:\s+\W*[^\W\d_a-z]|\Z)", rest))
 
