@@ -112,16 +112,17 @@ def _pieces(tokenizer: "PreTrainedTokenizerBase", example: Example) -> Iterator[
     The text of a run is what it adds to the text before it: only so does a tokenizer keep its spaces, and a character
     whose bytes lie in two runs stays whole. It stands in the second one.
     """
-    special = set(tokenizer.all_special_ids)
+    named = {number for number, token in tokenizer.added_tokens_decoder.items() if token.special}
+    special = named.union(tokenizer.all_special_ids)
     kinds = [(label != IGNORE, token in special) for token, label in zip(example.ids, example.labels, strict=True)]
     everything, end, done = _decoded(tokenizer, example.ids), 0, 0
-    for (trained, named), run in groupby(kinds):
+    for (trained, marked), run in groupby(kinds):
         end += len(list(run))
         text = _decoded(tokenizer, example.ids[:end])
         while not everything.startswith(text):  # its last character is not complete
             text = text[:-1]
         if text[done:]:
-            yield Piece(text[done:], trained, named)
+            yield Piece(text[done:], trained, marked)
         done = len(text)
 
 
