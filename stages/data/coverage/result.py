@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from stages.data.findings import Finding
+from stages.data.findings import Finding, Located
 
 
 @dataclass(frozen=True)
@@ -27,14 +27,14 @@ class Coverage:
 
 @dataclass(frozen=True)
 class Shortfall:
-    """What a module of coverage found to be missing; `examples` are (place among the items, text)."""
+    """What a module of coverage found to be missing; `examples` are rows, each with the text to show."""
 
     code: str
     count: int
     of: int
     message: str
     remedy: str
-    examples: Sequence[tuple[int, str]] = ()
+    examples: Sequence[tuple[Located, str]] = ()
     detail: Mapping[str, Any] = field(default_factory=dict)
 
 

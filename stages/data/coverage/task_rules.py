@@ -204,7 +204,10 @@ RULES: tuple[tuple[str, ...], ...] = (
         r"^(?:do|are|have|did|were) you\b.{0,70}\?\Z|^how (?:do|did) you (?:feel|like|know)\b|^what do you (?:think|like)\b",
         r"^i(?:'m| am|'ve| have| feel| felt| love| hate| just| miss| don't| think| was| got)\b[^?]{0,120}\Z",
     ),
-    ("advice", rf"\b(?:any|some|give me) (?:suggestions|advice|tips)\b|\bwhat should {SELF}\b|^how (?:can|should|do|could) (?:i|we)\b"),
+    (
+        "advice",
+        rf"\b(?:any|some|give me) (?:suggestions|advice|tips)\b|\bwhat should {SELF}\b|^how (?:can|should|do|could) (?:i|we)\b",
+    ),
     (
         "brainstorming",
         r"(?<!good )(?<!bad )\bideas?\b(?! to\b)|\bcome up with\b|\b(?:give|some|more|other) examples?\b|\bexamples of\b",

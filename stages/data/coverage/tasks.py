@@ -31,7 +31,9 @@ HEAD, TAIL = 320, 240  # letters of a prompt in which its task is looked for
 PASSAGE = 100  # letters from which what stands beside a question is a passage
 _QUESTION = re.compile(r"\?[\"'”)\s]*$")
 _OWN = re.compile(r"\b(?:I|my|we|our|me)\b")  # somebody's own affairs
-_ORDER = re.compile(r"\?|^(?:please )?(?:explain|elaborate|expand|explore|discuss|describe|compare|consider|reflect)", re.I)
+_ORDER = re.compile(
+    r"\?|^(?:please )?(?:explain|elaborate|expand|explore|discuss|describe|compare|consider|reflect)", re.I
+)
 WEAK = ("question_answering", "advice", "chat", OTHER)  # types that a passage beside the question turns to closed_qa
 
 
