@@ -14,7 +14,15 @@ from torch import Tensor
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-ROWS_AT_ONCE = {"cpu": 256, "cuda": 4096}  # rows of logits in memory, each as long as the vocabulary, in float32
+ROWS_AT_ONCE = 4096  # rows of logits in memory, each as long as the vocabulary, in float32
+# On a CPU fewer: the allocator gives blocks of 32 MiB and more back at once, and taking fresh pages for each temporary
+# then costs several times what is computed in them.
+BLOCK_BYTES = 24 * 2**20
+
+
+def rows_at_once(device: str, vocabulary: int) -> int:
+    """Rows of logits that are in memory together on a device of this type."""
+    return ROWS_AT_ONCE if device != "cpu" else max(1, min(ROWS_AT_ONCE, BLOCK_BYTES // (4 * vocabulary)))
 
 
 @dataclass(frozen=True)
@@ -70,14 +78,15 @@ class FrozenHead(torch.autograd.Function):
         top1 = torch.empty_like(targets, dtype=torch.bool)
         kept = (1 + entropy_gradient) * ctx.needs_input_grad[0]
         grads = [torch.empty_like(hidden, dtype=torch.float32) for _ in range(kept)]
-        step = ROWS_AT_ONCE[hidden.device.type]
+        step = rows_at_once(hidden.device.type, len(weight))
         for rows in (slice(at, at + step) for at in range(0, len(hidden), step)):
             z = _logits(hidden[rows], weight, bias, logits)
             log_p = torch.log_softmax(z, dim=1)
             p = log_p.exp()
             found = log_p.gather(1, targets[rows, None])[:, 0]
-            top1[rows] = z.argmax(dim=1) == targets[rows]  # the first of equal logits, which 16 bits often are
-            values = (found, -torch.linalg.vecdot(p, log_p), torch.linalg.vecdot(p, p).log(), z.mean(dim=1))
+            top1[rows] = _is_top1(z, targets[rows])
+            squares = 2 * torch.linalg.vector_norm(p, dim=1).log()
+            values = (found, -torch.linalg.vecdot(p, log_p), squares, z.mean(dim=1))
             for field, value in zip(fields, values, strict=True):
                 field[rows] = value
             if len(grads) > 1:
@@ -102,6 +111,16 @@ def _logits(hidden: Tensor, weight: Tensor, bias: Tensor | None, logits: Logits)
     return z if logits.cap is None else z.div_(logits.cap).tanh_().mul_(logits.cap)
 
 
+def _is_top1(z: Tensor, targets: Tensor) -> Tensor:
+    """Whether the target is the first of the largest logits, which in 16 bits are often equal: z.argmax(1) == targets.
+
+    argmax is several times slower than a maximum, and only needed where the target is as large as that.
+    """
+    found = z.gather(1, targets[:, None])[:, 0] == z.amax(dim=1)
+    found[found.clone()] = z[found].argmax(dim=1) == targets[found]
+    return found
+
+
 def _of_log_prob(p: Tensor, z: Tensor, targets: Tensor, weight: Tensor, logits: Logits) -> Tensor:
     """Gradient of the targets' log-probabilities with respect to h, (n, D) in float32; overwrites p (n, V).
 
@@ -109,12 +128,11 @@ def _of_log_prob(p: Tensor, z: Tensor, targets: Tensor, weight: Tensor, logits: 
     once more than TRL's.
     """
     at = torch.arange(len(targets), device=targets.device), targets
-    by_logit = p.neg_()
-    by_logit[at] += 1
-    by_output = _before_scale_and_cap(by_logit, z, logits)
+    p[at] -= 1
+    by_output = _before_scale_and_cap(p, z, logits)  # of -log p
     own = by_output[at][:, None] * weight[targets].float()
     by_output[at] = 0
-    return own.add_(by_output.to(weight.dtype) @ weight)
+    return own.add_(by_output.to(weight.dtype) @ weight).neg_()
 
 
 def _of_entropy(p: Tensor, log_p: Tensor, entropy: Tensor, z: Tensor, weight: Tensor, logits: Logits) -> Tensor:

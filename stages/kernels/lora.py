@@ -5,6 +5,7 @@ columns of the same product; only A and B of the trained one receive a gradient.
 and kept in neither.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -48,42 +49,77 @@ class Parts:
         weight = dense_weight(self.base)
         return (grad.to(weight.dtype) @ weight).to(grad.dtype)
 
-    def gradients_of_masters(self, grad: Tensor, by_low: Tensor, rows: Tensor, low: Tensor) -> tuple[Tensor, Tensor]:
-        """Of A and of B."""
-        rank = len(self.a)
-        grad_a = _in_float32(by_low[:, by_low.shape[1] - rank :].t(), rows).to(self.a.dtype)
-        grad_b = _in_float32(low[:, low.shape[1] - rank :].t(), grad).t().to(self.b.dtype) * self.scale
-        return grad_a, grad_b
+    def add_by_weight(self, into: Tensor, grad: Tensor) -> Tensor:
+        """into + grad W, in place where the dtypes allow it."""
+        weight = dense_weight(self.base)
+        return into.addmm_(grad, weight) if weight.dtype == grad.dtype else into.add_(self.by_weight(grad))
+
+    def trained(self, low: Tensor) -> Tensor:
+        """Of columns (n, q + r), those of the trained adapter."""
+        return low[:, low.shape[1] - len(self.a) :]
 
 
-class LowRankLinear(torch.autograd.Function):
-    """x (..., in), the layer's parts, its trained a and b once more, for autograd to see -> (..., out)."""
+def products(layers: Sequence[Parts], rows: Tensor) -> tuple[list[Tensor], tuple[Tensor, ...]]:
+    """What layers that read the same rows (n, in) give, (n, out) each; and what `gradients` needs."""
+    downs, ups = zip(*(parts.factors(rows.dtype) for parts in layers), strict=True)
+    inner = downs[0] if len(downs) == 1 else torch.cat(downs)
+    low = rows @ inner.t()
+    each = zip(layers, low.split([len(down) for down in downs], dim=1), ups, strict=True)
+    return [parts.product(rows, part, up) for parts, part, up in each], (rows, low, inner, *ups)
+
+
+def gradients(
+    layers: Sequence[Parts], grads: Sequence[Tensor], saved: Sequence[Tensor], of_rows: bool
+) -> tuple[Tensor | None, list[Tensor]]:
+    """Of the rows, if `of_rows`, and of A and B of each layer in turn, from the gradients of what `products` gave."""
+    rows, low, inner, *ups = saved
+    lows = low.split([up.shape[1] for up in ups], dim=1)
+    by_lows = [grad @ up for grad, up in zip(grads, ups, strict=True)]
+    own = torch.cat([parts.trained(by_low) for parts, by_low in zip(layers, by_lows, strict=True)], dim=1)
+    of_a = _in_float32(own.t(), rows).split([len(parts.a) for parts in layers])
+    masters = []
+    for parts, grad, part, found in zip(layers, grads, lows, of_a, strict=True):
+        of_b = _in_float32(parts.trained(part).t(), grad).t()
+        masters += [found.to(parts.a.dtype), of_b.to(parts.b.dtype) * parts.scale]
+    if not of_rows:
+        return None, masters
+    total = layers[0].by_weight(grads[0])
+    for parts, grad in zip(layers[1:], grads[1:], strict=True):
+        total = parts.add_by_weight(total, grad)
+    return total.addmm_(by_lows[0] if len(by_lows) == 1 else torch.cat(by_lows, dim=1), inner), masters
+
+
+class LowRankLinears(torch.autograd.Function):
+    """x (..., in), parts of layers that all read it, their a and b for autograd to see -> (..., out) each."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, parts: Parts, a: Tensor, b: Tensor) -> Tensor:
-        rows = x.reshape(-1, x.shape[-1])
-        down, up = parts.factors(x.dtype)
-        low = rows @ down.t()
-        ctx.save_for_backward(rows, low, down, up)
-        ctx.parts, ctx.shape = parts, x.shape
-        return parts.product(rows, low, up).view(*x.shape[:-1], -1)
+    def forward(ctx: Any, x: Tensor, layers: tuple[Parts, ...], *masters: Tensor) -> tuple[Tensor, ...]:
+        made, saved = products(layers, x.reshape(-1, x.shape[-1]))
+        ctx.save_for_backward(*saved)
+        ctx.layers, ctx.shape = layers, x.shape
+        return tuple(out.view(*x.shape[:-1], -1) for out in made)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        rows, low, down, up = ctx.saved_tensors
-        grad = grad.reshape(-1, grad.shape[-1])
-        by_low = grad @ up
-        grad_x = None
-        if ctx.needs_input_grad[0]:
-            grad_x = ctx.parts.by_weight(grad).addmm_(by_low, down).view(ctx.shape)
-        return grad_x, None, *ctx.parts.gradients_of_masters(grad, by_low, rows, low)
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        flat = [grad.reshape(-1, grad.shape[-1]) for grad in grads]
+        of_x, masters = gradients(ctx.layers, flat, ctx.saved_tensors, ctx.needs_input_grad[0])
+        return None if of_x is None else of_x.view(ctx.shape), None, *masters
+
+
+def through(x: Tensor, *layers: Parts) -> tuple[Tensor, ...]:
+    """What each layer gives for x (..., in)."""
+    return LowRankLinears.apply(x, layers, *(master for parts in layers for master in (parts.a, parts.b)))
 
 
 def _in_float32(a: Tensor, b: Tensor) -> Tensor:
-    """a @ b with a sum that is never rounded to 16 bits: the masters' gradients are in float32."""
+    """a @ b, summed in float32 as every device does it.
+
+    A GPU gives the sum as it is. A CPU rounds it once to the 16 bits of a and b, a thousandth of what rounding has
+    done to them before; widening a and b first would take three times as long.
+    """
     if a.is_cuda and a.dtype != torch.float32:
         return torch.mm(a, b, out_dtype=torch.float32)
-    return a.float() @ b.float()
+    return (a @ b).float()
 
 
 def forbids_sharing(layer: "LoraLayer") -> str | None:
@@ -118,7 +154,7 @@ def why_not(layer: "LoraLayer") -> str | None:
 
 
 def fuse(layer: "LoraLayer") -> None:
-    """Let `layer` compute through LowRankLinear whenever its adapter of now, and it alone, is on; else as before."""
+    """Let `layer` compute through LowRankLinears whenever its adapter of now, and it alone, is on; else as before."""
     (adapter,) = layer.active_adapters
     if getattr(layer, "fused_adapter", None) == adapter:
         return
@@ -126,7 +162,7 @@ def fuse(layer: "LoraLayer") -> None:
 
     def forward(x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         parts = None if args or kwargs else parts_of(layer, x.dtype)
-        return original(x, *args, **kwargs) if parts is None else LowRankLinear.apply(x, parts, parts.a, parts.b)
+        return original(x, *args, **kwargs) if parts is None else through(x, parts)[0]
 
     layer.forward = forward
 

@@ -78,14 +78,14 @@ def _low_rank_layers(model: "PreTrainedModel") -> "list[LoraLayer]":
     return [module for module in model.modules() if isinstance(module, LoraLayer)]
 
 
-def _gated(model: "PreTrainedModel") -> list[Any]:
-    """The modules that are a gated MLP in every architecture that is known here."""
-    return [module for module in model.modules() if type(module).__name__.endswith("MLP")]
+def _named(model: "PreTrainedModel", ending: str) -> list[Any]:
+    """The modules whose class is called so in every architecture that is known here."""
+    return [module for module in model.modules() if type(module).__name__.endswith(ending)]
 
 
 def install(model: "PreTrainedModel", step: str) -> str:
     """Make `model`, once its trainer exists, take the step that `step` names; returns what it takes, in words."""
-    from stages.kernels import mlp
+    from stages.kernels import mlp, norm, qkv
 
     if step == "trl":
         return "trl (asked for)"
@@ -95,9 +95,14 @@ def install(model: "PreTrainedModel", step: str) -> str:
         (_judge if _judges(model) else _answer)(model)
         model.takes_fast_step = True
     layers, left = _fuse_adapters(model)
-    gated = sum(map(mlp.fuse, _gated(model)))
-    fused = [f"{layers} fused low-rank layers", *([f"{gated} fused MLPs"] if gated else [])]
-    return f"fast ({', '.join(fused)}{f', {len(left)} not: ' + left[0] if left else ''})"
+    fused = {
+        "low-rank layers": layers,
+        "QKVs": sum(map(qkv.fuse, _named(model, "Attention"))),
+        "MLPs": sum(map(mlp.fuse, _named(model, "MLP"))),
+        "norms": sum(map(norm.fuse, _named(model, "RMSNorm"))),
+    }
+    told = ", ".join(f"{count} {name}" for name, count in fused.items() if count or name == "low-rank layers")
+    return f"fast (fused: {told}{f'; {len(left)} not: ' + left[0] if left else ''})"
 
 
 def _judge(model: "PreTrainedModel") -> None:

@@ -141,15 +141,19 @@ def _flash(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, scaling: float 
 
 
 def _dense(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, scaling: float | None) -> Tensor:
-    """The textbook's attention, softmax in float32: half the time of the CPU's flash kernel in bfloat16."""
+    """The textbook's attention: half the time of the CPU's flash kernel in bfloat16.
+
+    The softmax reads and writes 16 bits but computes in float32, so that no score is ever stored in float32.
+    """
     _, heads, n, width = q.shape
     shared = k.shape[1]
-    scores = q[0].reshape(shared, -1, width) @ k[0].transpose(1, 2) * (width**-0.5 if scaling is None else scaling)
     if mask is None:
         mask = torch.ones(n, n, dtype=torch.bool, device=q.device).tril()
-    unseen = torch.zeros_like(mask, dtype=q.dtype).masked_fill_(~mask, float("-inf"))
-    weights = (scores.view(heads, n, n) + unseen).softmax(dim=-1, dtype=torch.float32).to(v.dtype)
-    return (weights.view(shared, -1, n) @ v[0]).view(1, heads, n, width)
+    unseen = torch.zeros_like(mask, dtype=q.dtype).masked_fill_(~mask, float("-inf")).repeat(heads // shared, 1)
+    queries = q[0].reshape(shared, -1, width)
+    scale = width**-0.5 if scaling is None else scaling
+    scores = torch.baddbmm(unseen.expand(shared, -1, -1), queries, k[0].transpose(1, 2), alpha=scale)
+    return (scores.softmax(dim=-1) @ v[0]).view(1, heads, n, width)
 
 
 def _ragged_attention(

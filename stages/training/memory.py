@@ -87,8 +87,10 @@ def plan(
 
     Raises StageFailed when not even one row fits with recomputed activations.
     """
-    rows_at_once = min(batch * tokens, 256 if device == "cpu" else 4096)
-    fixed = shape.weights + shape.trained * ADAM + 3 * 4 * rows_at_once * shape.vocabulary
+    from stages.kernels.head import rows_at_once
+
+    scored = min(batch * tokens, rows_at_once(device, shape.vocabulary))
+    fixed = shape.weights + shape.trained * ADAM + 3 * 4 * scored * shape.vocabulary
     room = int(SHARE * memory)
     for checkpointing in [False, True] if asked_checkpointing is None else [asked_checkpointing]:
         per_row = activations(shape, tokens, checkpointing, device)

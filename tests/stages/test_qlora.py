@@ -141,7 +141,7 @@ def test_the_fast_step_on_4_bits_computes_what_trl_s_own_does(bench, domain4, pa
     for step in ("fast", "trl"):
         settings = {"peft": QLORA, "step": step, "train": {"max_steps": 3, "learning_rate": 1e-3}}
         made = bench.train("dpo", domain4.artifact, {"train": pair_data}, **settings)
-        assert made.sections["training"]["step"].startswith("fast (14 fused" if step == "fast" else "trl (asked")
+        assert made.sections["training"]["step"].startswith("fast (fused: 14 " if step == "fast" else "trl (asked")
         history = (made.artifact.path / "history.jsonl").read_text().splitlines()
         losses[step] = [json.loads(line)["loss"] for line in history]
     assert losses["fast"] == pytest.approx(losses["trl"], abs=1e-4) and len(losses["fast"]) == 3

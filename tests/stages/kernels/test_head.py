@@ -35,7 +35,7 @@ def defined(hidden, weight, bias, targets, logits):
 @pytest.mark.parametrize("with_bias", [True, False])
 @pytest.mark.parametrize("logits", [Logits(), Logits(scale=0.5), Logits(cap=3.0), Logits(scale=2.0, cap=1.5)], ids=str)
 def test_every_field_and_the_gradient(monkeypatch, logits, with_bias, rows_at_once):
-    monkeypatch.setitem(head.ROWS_AT_ONCE, "cpu", rows_at_once)
+    monkeypatch.setattr(head, "ROWS_AT_ONCE", rows_at_once)
     hidden, weight, bias, targets = inputs()
     bias = bias if with_bias else None
     ours, truth = hidden.clone().requires_grad_(), hidden.double().requires_grad_()

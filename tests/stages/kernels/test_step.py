@@ -13,6 +13,7 @@ from stages.kernels import layout, step
 from stages.models.chat import IGNORE
 
 LENGTH = 12
+FUSED = "fast (fused: 14 low-rank layers, 2 QKVs, 2 MLPs, 5 norms)"
 FIELDS = ("log_probs", "entropy", "log_sum_sq_probs", "mean_logits", "is_top1")
 
 
@@ -29,7 +30,7 @@ def model(**changes):
 
 def fast(**changes):
     found = model(**changes)
-    assert step.install(found.get_base_model(), "fast") == "fast (14 fused low-rank layers, 2 fused MLPs)"
+    assert step.install(found.get_base_model(), "fast") == FUSED
     return found
 
 
@@ -176,7 +177,7 @@ def test_installed_twice_is_installed_once():
     found = fast().get_base_model()
     layer = found.model.layers[0].mlp.down_proj
     before = found.forward, layer.forward
-    assert step.install(found, "fast") == "fast (14 fused low-rank layers, 2 fused MLPs)"
+    assert step.install(found, "fast") == FUSED
     assert (found.forward, layer.forward) == before
 
 
@@ -231,7 +232,7 @@ def test_adapters_that_draw_or_norm_keep_trls_step(changes, reason):
 
 
 def test_dropout_that_trl_switches_off_does_not_matter():
-    assert dpo_trainer(net(), "fast", adapter=lora(lora_dropout=0.1)).said.startswith("fast (14")
+    assert dpo_trainer(net(), "fast", adapter=lora(lora_dropout=0.1)).said.startswith("fast (fused: 14")
     kept = dpo_trainer(net(), "fast", adapter=lora(lora_dropout=0.1), disable_dropout=False)
     assert kept.said.startswith("trl (dropout")
 
@@ -278,4 +279,4 @@ def test_models_that_keep_trls_step(case):
 
 def test_a_layer_that_cannot_be_fused_is_named_and_the_step_stays_fast():
     trainer = sft_trainer(net(), "fast", adapter=lora(target_modules=["q_proj", "embed_tokens"]))
-    assert trainer.said == "fast (2 fused low-rank layers, 1 not: Embedding is no plain linear layer)"
+    assert trainer.said == "fast (fused: 2 low-rank layers, 5 norms; 1 not: Embedding is no plain linear layer)"
