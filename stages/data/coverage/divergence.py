@@ -24,10 +24,10 @@ def _kl(p: np.ndarray, q: np.ndarray) -> float:
 
 
 def psi(first: np.ndarray, second: np.ndarray) -> float:
-    """Population stability index of two rows of counts: sum of (p - q) ln(p / q) (Siddiqi 2006, Credit Risk Scorecards).
+    """Population stability index of two rows of counts: sum of (p - q) ln(p / q).
 
-    Below 0.1 there is no shift to speak of, from 0.25 it is large. An empty class counts as half a row. 0 where either
-    has no rows.
+    Siddiqi 2006, Credit Risk Scorecards: below 0.1 there is no shift to speak of, from 0.25 it is large. An empty class
+    counts as half a row. 0 where either has no rows.
     """
     if not first.sum() or not second.sum():
         return 0.0

@@ -40,7 +40,7 @@ class Wordings:
 
     @property
     def effective(self) -> float:
-        """How many equally frequent wordings would be as diverse: Hill number of order 1 (Hill 1973), exp of entropy."""
+        """How many equally frequent wordings would be as diverse: exp of the entropy (Hill number of order 1, 1973)."""
         alone = len(self.of) - self.counts.total()
         shares = np.array([*self.counts.values(), *([1] * alone)]) / max(1, len(self.of))
         return float(np.exp(-(shares * np.log(shares)).sum())) if len(shares) else 0.0
@@ -177,7 +177,8 @@ def tables(asked: Sequence[Asked], english: Sequence[Asked], found: Wordings, co
             "Diversity of wording",
             ("measure", "value"),
             tuple(numbers),
-            f"N-grams and similarity are measured on at most {SAMPLED} prompts; high distinct-n and low similarity are good.",
+            f"N-grams and similarity are measured on at most {SAMPLED} prompts; high distinct-n and low "
+            f"similarity are good.",
         ),
         Table(
             "Largest templates",

@@ -5,10 +5,11 @@ import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 
-from stages.data.contract.view import plain, share, without_code
+from stages.data.contract.view import share, without_code
 from stages.data.coverage.asked import ENGLISH, UNKNOWN, Asked, words
 from stages.data.coverage.config import CoverageConfig
 from stages.data.coverage.result import Shortfall, Table, percent
+from stages.data.misuse.exchanges import listed
 
 KINDS = {  # kind -> (what it is, what a good answer does)
     "empty_input": ("the text that the prompt speaks of is missing", "asks for the text"),
@@ -26,38 +27,40 @@ KINDS = {  # kind -> (what it is, what a good answer does)
 FEW = 3  # words of an underspecified prompt, at most
 POINTING = 9  # words of an ambiguous prompt, at most
 MISSPELT = re.compile(
-    r"(?<![\w.'-])(?:teh|hte|recieve|beleive|definately|definetly|seperate|untill|wich|becuase|becasue|thier|alot|occured|tommorow"
-    r"|tomorow|wierd|freind|writting|adress|goverment|enviroment|grammer|neccessary|necesary|wiht|taht|waht|whats|hwo"
-    r"|dont|doesnt|didnt|cant|wont|isnt|arent|wasnt|couldnt|shouldnt|wouldnt|im|ive|youre|theyre|thats|hows|wheres"
-    r"|pls|plz|plss|thx|thnx|tnx|wanna|gonna|gimme|lemme|gotta|dunno|kinda|ur|u|b4|gr8|l8r|idk|btw|bc|cuz|coz|ppl"
-    r"|sumarize|summerize|explane|exmaple|calender|begining|buisness|lenght|langauge|questoin|anwser|shuld|woud|somthing|libary|intresting|poeple)(?![\w'-]|\.\w)"
+    r"(?<![\w.'-])(?:teh|hte|recieve|beleive|definately|definetly|seperate|untill|wich|becuase|becasue|thier|alot"
+    r"|occured|tommorow|tomorow|wierd|freind|writting|adress|goverment|enviroment|grammer|neccessary|necesary|wiht"
+    r"|taht|waht|whats|hwo|dont|doesnt|didnt|cant|wont|isnt|arent|wasnt|couldnt|shouldnt|wouldnt|im|ive|youre|theyre"
+    r"|thats|hows|wheres|pls|plz|plss|thx|thnx|tnx|wanna|gonna|gimme|lemme|gotta|dunno|kinda|ur|u|b4|gr8|l8r|idk|btw"
+    r"|bc|cuz|coz|ppl|sumarize|summerize|explane|exmaple|calender|begining|buisness|lenght|langauge|questoin|anwser"
+    r"|shuld|woud|somthing|libary|intresting|poeple)(?![\w'-]|\.\w)"
 )
 TYPED = re.compile(r"(?<![./])\b[a-z]*?([b-gi-ln-vx-z])\1\1[a-z]*\b|[a-z][?!,]{1,3}[a-z]{2,}\b(?!\.)")
 ADDRESS = re.compile(r"\S+(?:://|www\.|@|\.(?:com|org|net|html?)\b)\S*|\bwww\.\S+|\br/\w+|\bu/\w+")
 OWN = 400  # letters up to which a prompt is the asker's own words and no passage
 MISSING = re.compile(
-    r"(?:\b(?:this|the (?:following|above|attached|given)|following|attached|below) (?:\w+ ){0,2}(?:text|article|paragraph|e-?mail"
-    r"|passage|code|document|sentence|story|letter|file|table|list|data|essay|review|report|message|poem)s?"
-    r"(?: (?:for me|into \w+|to \w+|in (?:\w+ ){1,3}\w+|please|below))*\s*[.:?!]*\s*\Z)"
-    r"|<no ?input>|\bno ?input\s*\Z|\[(?:insert|paste|your|text|input)[^\]]{0,40}\]|\{(?:text|input|content)\}",
+    r"(?:\b(?:this|the (?:following|above|attached|given)|following|attached|below) (?:\w+ ){0,2}(?:text|article"
+    r"|paragraph|e-?mail|passage|code|document|sentence|story|letter|file|table|list|data|essay|review|report|message"
+    r"|poem)s?(?: (?:for me|into \w+|to \w+|in (?:\w+ ){1,3}\w+|please|below))*\s*[.:?!]*\s*\Z)|<no ?input>"
+    r"|\bno ?input\s*\Z|\[(?:insert|paste|your|text|input)[^\]]{0,40}\]|\{(?:text|input|content)\}",
     re.IGNORECASE,
 )
-POINTERS = frozenset("it this that they them these those he she him her one".split())
-HOLLOW = frozenset(
-    "the a an is are was were do does did to of in on for with and or not no can could should would will how what why when "
-    "where who which i you we me my your our be been so then than please about fix explain mean work make do use help get "
-    "tell say think know better worse more less work good bad best right wrong again much many like need want have".split()
+POINTERS = listed("it this that they them these those he she him her one")
+HOLLOW = listed(
+    "the a an is are was were do does did to of in on for with and or not no can could should would will how what "
+    "why when where who which i you we me my your our be been so then than please about fix explain mean work make "
+    "do use help get tell say think know better worse more less work good bad best right wrong again much many like "
+    "need want have"
 )
-COMPLETE = frozenset(
-    "define explain name describe translate spell solve count introduce convert pluralise list hi hey".split()
-)
+COMPLETE = listed("define explain name describe translate spell solve count introduce convert pluralise list hi hey")
 CONTRARY = tuple(
     (re.compile(first), re.compile(second))
     for first, second in (
         (
-            r"\b(?:in|with|using) (?:only )?(?:one|a single|1|two|three) (?:words?|sentences?|lines?)\b|\bone[- ]word\b|\bvery (?:short|brief)",
-            r"\b(?:in (?:great |full |much )?(?:detail|depth)|detailed|comprehensive|at length|elaborate|thorough\w*|long|every aspect"
-            r"|at least (?:\d{2,}|five|ten|twenty|fifty|a hundred|two hundred|five hundred) (?:words|sentences|lines|pages|paragraphs))\b",
+            r"\b(?:in|with|using) (?:only )?(?:one|a single|1|two|three) (?:words?|sentences?|lines?)\b"
+            r"|\bone[- ]word\b|\bvery (?:short|brief)",
+            r"\b(?:in (?:great |full |much )?(?:detail|depth)|detailed|comprehensive|at length|elaborate|thorough\w*"
+            r"|long|every aspect|at least (?:\d{2,}|five|ten|twenty|fifty|a hundred|two hundred"
+            r"|five hundred) (?:words|sentences|lines|pages|paragraphs))\b",
         ),
         (
             r"\b(?:short|brief|concise)\b",
@@ -202,5 +205,6 @@ def table(asked: Sequence[Asked], found: Sequence[Sequence[str]]) -> Table:
         "Edge cases",
         ("kind", "what it is", "prompts", "share"),
         tuple((kind, KINDS[kind][0], counts[kind], percent(counts[kind], len(asked))) for kind in told),
-        "Counted by simple signs; a prompt may be of several kinds. Kinds told by English words are left out of other sets.",
+        "Counted by simple signs; a prompt may be of several kinds. Kinds told by English words are left out of "
+        "other sets.",
     )

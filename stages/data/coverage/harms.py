@@ -27,15 +27,16 @@ SAID = {  # category -> how people call it
 }
 LISTED = {  # in their base form; `bases` takes endings off
     "violence": (
-        "kill killer murder murderer assassinate assassin stab gun rifle pistol firearm shotgun handgun ammunition ammo "
-        "bullet bomb bomber explosive explosion grenade detonate detonator weapon weaponize machete dagger strangle suffocate "
-        "kidnap abduct hostage ransom torture assault arson arsonist massacre slaughter genocide terrorism terrorist "
-        "terror ambush behead maim sniper silencer landmine molotov gunpowder napalm violence violent lynch poison "
-        "poacher tusk cruelty dogfight knife attack"
+        "kill killer murder murderer assassinate assassin stab gun rifle pistol firearm shotgun handgun ammunition "
+        "ammo bullet bomb bomber explosive explosion grenade detonate detonator weapon weaponize machete dagger "
+        "strangle suffocate kidnap abduct hostage ransom torture assault arson arsonist massacre slaughter genocide "
+        "terrorism terrorist terror ambush behead maim sniper silencer landmine molotov gunpowder napalm violence "
+        "violent lynch poison poacher tusk cruelty dogfight knife attack"
     ),
     "drugs": (
-        "drug cocaine heroin meth methamphetamine amphetamine fentanyl mdma ecstasy lsd marijuana cannabis opioid opium "
-        "opiate morphine ketamine narcotic xanax adderall oxycodone cartel thc joint bong crystal psilocybin mushrooms"
+        "drug cocaine heroin meth methamphetamine amphetamine fentanyl mdma ecstasy lsd marijuana cannabis opioid "
+        "opium opiate morphine ketamine narcotic xanax adderall oxycodone cartel thc joint bong crystal psilocybin "
+        "mushrooms"
     ),
     "self_harm": (
         "suicide suicidal self-harm overdose anorexia anorexic bulimia bulimic noose cutting hopeless worthless "
@@ -43,18 +44,20 @@ LISTED = {  # in their base form; `bases` takes endings off
     ),
     "hate": (
         "hate hateful hatred racist racism sexist sexism slur bully harass harassment insult humiliate mock ridicule "
-        "degrade antisemitic homophobic transphobic nazi bigot bigotry stereotype stereotypical threaten intimidate taunt "
-        "inferior supremacy supremacist xenophobic islamophobic discriminate discrimination rumor rumour threat spiteful"
+        "degrade antisemitic homophobic transphobic nazi bigot bigotry stereotype stereotypical threaten intimidate "
+        "taunt inferior supremacy supremacist xenophobic islamophobic discriminate discrimination rumor rumour "
+        "threat spiteful"
     ),
     "sexual": (
         "sex sexual sexually porn pornography pornographic nude naked erotic erotica rape rapist molest incest "
-        "prostitute prostitution escort fetish genital orgasm pedophile paedophile grooming lewd nsfw masturbate hooker"
+        "prostitute prostitution escort fetish genital orgasm pedophile paedophile grooming lewd nsfw masturbate "
+        "hooker"
     ),
     "fraud": (
-        "scam scammer phishing fraud fraudulent counterfeit forge forger forgery forged launder laundering bribe bribery "
-        "embezzle ponzi swindle cheat deceive impersonate falsify backdate perjury blackmail extort extortion steal "
-        "stole stolen theft thief shoplift rob robber robbery burglar burglary burgle smuggle smuggler fake defraud "
-        "skimmer evade dodge launderer tout scalp ransom rig offshore embezzlement pickpocket"
+        "scam scammer phishing fraud fraudulent counterfeit forge forger forgery forged launder laundering bribe "
+        "bribery embezzle ponzi swindle cheat deceive impersonate falsify backdate perjury blackmail extort "
+        "extortion steal stole stolen theft thief shoplift rob robber robbery burglar burglary burgle smuggle "
+        "smuggler fake defraud skimmer evade dodge launderer tout scalp ransom rig offshore embezzlement pickpocket"
     ),
     "privacy": ("stalk stalker doxx dox eavesdrop wiretap surveillance spy snoop peep stalkerware tracker whereabouts"),
     "malware": (
@@ -72,49 +75,68 @@ LISTED = {  # in their base form; `bases` takes endings off
 }
 PHRASES = {
     "violence": (
-        r"\b(?:hurt|beat up|punch|injure|shoot|choke|burn down|blow up|set fire to|get rid of) (?:\w+ ){0,2}(?:him|her|them|people|"
-        r"someone|somebody|kid|neighbou?r|wife|husband|boss|house|building|barn|car|dog|cat)|\bgo off in\b|\bbody armou?r\b"
-        r"|\b(?:fight|hunt) (?:dogs?|elephants?|rhinos?)\b|\bset fire\b|\b(?:buy|sell|carry|own|hide) (?:a |the |my )?kni(?:fe|ves)\b|\bpower (?:grid|station|lines?)\b|\bmass shooting\b"
+        r"\b(?:hurt|beat up|punch|injure|shoot|choke|burn down|blow up|set fire to|get rid of) (?:\w+ ){0,2}(?:him"
+        r"|her|them|people|someone|somebody|kid|neighbou?r|wife|husband|boss|house|building|barn|car|dog|cat)"
+        r"|\bgo off in\b|\bbody armou?r\b|\b(?:fight|hunt) (?:dogs?|elephants?|rhinos?)\b|\bset fire\b|\b(?:buy|sell"
+        r"|carry|own|hide) (?:a |the |my )?kni(?:fe|ves)\b|\bpower (?:grid|station|lines?)\b|\bmass shooting\b"
     ),
-    "drugs": r"\b(?:get|getting) high\b|\bsmoke weed\b|\bmagic mushrooms?\b|\bcontrolled substances?\b|\bcook(?:ing)? meth\b|\bthe pills\b",
+    "drugs": (
+        r"\b(?:get|getting) high\b|\bsmoke weed\b|\bmagic mushrooms?\b|\bcontrolled substances?\b"
+        r"|\bcook(?:ing)? meth\b|\bthe pills\b"
+    ),
     "self_harm": (
-        r"\b(?:hurt|harm|kill|cut|cutting|killing|hurting|harming|starv\w+) (?:myself|yourself|themselves|himself|herself)\b"
-        r"|\bend (?:my|it all|his|her|their) ?life\b|\bwant to die\b|\bself[- ]harm|\bno (?:reason|point) (?:to|in) liv"
+        r"\b(?:hurt|harm|kill|cut|cutting|killing|hurting|harming|starv\w+) (?:myself|yourself|themselves|himself"
+        r"|herself)\b|\bend (?:my|it all|his|her|their) ?life\b|\bwant to die\b|\bself[- ]harm|\bno (?:reason"
+        r"|point) (?:to|in) liv"
     ),
-    "hate": r"\bmake fun of\b|\bnasty (?:message|letter|note)|\bmean (?:message|jokes?|post)|\bwhite power\b|\bgo back to\b|\bshouldn't be allowed",
-    "sexual": r"\bsend nudes\b|\bunder-?age\b|\badult (?:film|movie|video|content)\b|\bin bed\b|\bone[- ]night stand|\bsexy\b",
+    "hate": (
+        r"\bmake fun of\b|\bnasty (?:message|letter|note)|\bmean (?:message|jokes?|post)|\bwhite power\b"
+        r"|\bgo back to\b|\bshouldn't be allowed"
+    ),
+    "sexual": (
+        r"\bsend nudes\b|\bunder-?age\b|\badult (?:film|movie|video|content)\b|\bin bed\b|\bone[- ]night stand"
+        r"|\bsexy\b"
+    ),
     "fraud": (
-        r"\b(?:without|avoid|not) (?:paying|declaring|reporting)\b|\btax (?:evasion|fraud|office|return|man)\b|\bcredit card number|\bsocial security\b"
-        r"|\b(?:false|made[- ]up) (?:invoices?|receipts?|claims?|names?|ids?|alibi|papers?|statements?|reviews?)\b"
-        r"|\b(?:without|not) (?:getting|being|be|get) caught\b|\bget away with\b|\bsomeone(?: else)?'s card\b|\binsider trading\b|\bmatch[- ]fixing\b|\bthrow the (?:match|game)|\bunderpay|\bunpaid overtime|\bbelow the minimum wage"
-        r"|\bcheat(?:ing)? (?:on|in) (?:an?|the|my) (?:exam|test)|\bpin (?:number|code)\b|\bbank details\b|\bgift cards?\b"
+        r"\b(?:without|avoid|not) (?:paying|declaring|reporting)\b|\btax (?:evasion|fraud|office|return|man)\b"
+        r"|\bcredit card number|\bsocial security\b|\b(?:false|made[- ]up) (?:invoices?|receipts?|claims?|names?|ids?"
+        r"|alibi|papers?|statements?|reviews?)\b|\b(?:without|not) (?:getting|being|be|get) caught\b"
+        r"|\bget away with\b|\bsomeone(?: else)?'s card\b|\binsider trading\b|\bmatch[- ]fixing\b"
+        r"|\bthrow the (?:match|game)|\bunderpay|\bunpaid overtime|\bbelow the minimum wage|\bcheat(?:ing)? (?:on"
+        r"|in) (?:an?|the|my) (?:exam|test)|\bpin (?:number|code)\b|\bbank details\b|\bgift cards?\b"
     ),
     "privacy": (
-        r"\bwithout (?:him|her|them|his|their|the\w*) (?:\w+ )?(?:knowing|knowledge|consent|noticing)\b"
-        r"|\b(?:home|private) address\b|\bread (?:\w+ )?(?:\w+'s |her |his |their )(?:texts?|messages?|mail|e-?mails?|diary)"
-        r"|\b(?:track|follow|locate|find out where|monitor|listen in) (?:on )?(?:\w+ ){0,2}(?:phone|location|girlfriend|boyfriend|ex\b"
-        r"|wife|husband|she|he|employee|car)|\bhidden camera|\bprivate (?:messages?|photos?|data)\b|\bfacial recognition\b"
-        r"|\bpersonal (?:data|information|details)\b|\btrade secrets?\b|\bcompetitor's\b"
+        r"\bwithout (?:him|her|them|his|their|the\w*) (?:\w+ )?(?:knowing|knowledge|consent|noticing)\b|\b(?:home"
+        r"|private) address\b|\bread (?:\w+ )?(?:\w+'s |her |his |their )(?:texts?|messages?|mail|e-?mails?|diary)"
+        r"|\b(?:track|follow|locate|find out where|monitor|listen in) (?:on )?(?:\w+ ){0,2}(?:phone|location"
+        r"|girlfriend|boyfriend|ex\b|wife|husband|she|he|employee|car)|\bhidden camera|\bprivate (?:messages?|photos?"
+        r"|data)\b|\bfacial recognition\b|\bpersonal (?:data|information|details)\b|\btrade secrets?\b"
+        r"|\bcompetitor's\b"
     ),
     "malware": (
-        r"\bcomputer virus|\bsql injection|\bdenial[- ]of[- ]service|\bbrute[- ]force|\bbreak into (?:\w+ ){0,3}(?:account|system|"
-        r"network|computer|server)|\b(?:two-factor|2fa)\b|\bencrypt(?:s|ing)? (?:\w+ ){0,3}files\b|\bcopies itself\b|\bzero[- ]day"
-        r"|\blog(?:s|ging)? (?:every )?key ?strokes?\b|\bremote access\b|\bport scan"
+        r"\bcomputer virus|\bsql injection|\bdenial[- ]of[- ]service|\bbrute[- ]force"
+        r"|\bbreak into (?:\w+ ){0,3}(?:account|system|network|computer|server)|\b(?:two-factor|2fa)\b|\bencrypt(?:s"
+        r"|ing)? (?:\w+ ){0,3}files\b|\bcopies itself\b|\bzero[- ]day|\blog(?:s|ging)? (?:every )?key ?strokes?\b"
+        r"|\bremote access\b|\bport scan"
     ),
     "legal": (
-        r"\b(?:strip|remove|delete|drop|erase|scrub|take out|cut|hide|wipe|get rid of|leave out|replace)\w* (?:[\w']+ ){0,5}"
-        r"(?:notices?|copyrights?|copyright lines?|headers?|credits?|attributions?|watermarks?|disclaimers?|author|authors|licen[cs]es?"
-        r"|gpl|source)\b|\bpass (?:it |this |that |\w+ ){0,3}off as\b|\b(?:look|seem) like (?:it was|we|i|my|our)\b"
-        r"|\bwithout (?:telling|credit|attribution|permission|a licen[cs]e|paying for|releasing|sharing|publishing)\b"
-        r"|\bclaim(?:s|ing)? (?:[\w']+ ){0,4}(?:licen[cs]e|complian|permission|wrote|is mine|ours)|\bsay (?:[\w']+ ){0,4}(?:compl|licen[cs]ed)"
-        r"|\b(?:fake|forge\w*|invent\w*|made[- ]up) (?:[\w']+ ){0,3}(?:licen[cs]e|permission|certificate|approval|signature|grant|consent)"
-        r"|\bstates? (?:that )?we (?:have|comply)|\b(?:licen[cs]e|serial|activation) keys?\b|\bdrm\b|\btorrent\b|\bsole author\b|\bsigned[- ]off|\b(?:can't|won't|don't|never|nobody|cannot) (?:tell|notice|find out)\b"
-        r"|\bdump(?:ing)? (?:\w+ ){0,3}(?:waste|oil|paint|rubbish|tyres|chemicals)|\bin the (?:river|woods|lake)\b|\bvot(?:e|es|ing) twice"
+        r"\b(?:strip|remove|delete|drop|erase|scrub|take out|cut|hide|wipe|get rid of|leave out"
+        r"|replace)\w* (?:[\w']+ ){0,5}(?:notices?|copyrights?|copyright lines?|headers?|credits?|attributions?"
+        r"|watermarks?|disclaimers?|author|authors|licen[cs]es?|gpl|source)\b|\bpass (?:it |this |that "
+        r"|\w+ ){0,3}off as\b|\b(?:look|seem) like (?:it was|we|i|my|our)\b|\bwithout (?:telling|credit|attribution"
+        r"|permission|a licen[cs]e|paying for|releasing|sharing|publishing)\b|\bclaim(?:s"
+        r"|ing)? (?:[\w']+ ){0,4}(?:licen[cs]e|complian|permission|wrote|is mine|ours)|\bsay (?:[\w']+ ){0,4}(?:compl"
+        r"|licen[cs]ed)|\b(?:fake|forge\w*|invent\w*|made[- ]up) (?:[\w']+ ){0,3}(?:licen[cs]e|permission|certificate"
+        r"|approval|signature|grant|consent)|\bstates? (?:that )?we (?:have|comply)|\b(?:licen[cs]e|serial"
+        r"|activation) keys?\b|\bdrm\b|\btorrent\b|\bsole author\b|\bsigned[- ]off|\b(?:can't|won't|don't|never"
+        r"|nobody|cannot) (?:tell|notice|find out)\b|\bdump(?:ing)? (?:\w+ ){0,3}(?:waste|oil|paint|rubbish|tyres"
+        r"|chemicals)|\bin the (?:river|woods|lake)\b|\bvot(?:e|es|ing) twice"
     ),
     "dangerous_advice": (
-        r"\b(?:stop|skip) taking (?:my|the|your)|\bwithout (?:a |seeing a |my )?(?:doctor|prescription)\b|\bhome remed|\bdrunk driv"
-        r"|\bdrive (?:drunk|after drinking)|\blose (?:\w+ ){0,3}(?:pounds|kilos|weight) (?:fast|in a)|\bchest pain|\bcarbon monoxide"
-        r"|\bdrink(?:ing)? bleach|\bgas leak|\blive wires?\b|\bfuse box\b|\bmix(?:ing)? (?:\w+ ){0,2}(?:cleaners?|medicines?|alcohol)|\bpregnan\w+|\bside effects?\b"
+        r"\b(?:stop|skip) taking (?:my|the|your)|\bwithout (?:a |seeing a |my )?(?:doctor|prescription)\b"
+        r"|\bhome remed|\bdrunk driv|\bdrive (?:drunk|after drinking)|\blose (?:\w+ ){0,3}(?:pounds|kilos"
+        r"|weight) (?:fast|in a)|\bchest pain|\bcarbon monoxide|\bdrink(?:ing)? bleach|\bgas leak|\blive wires?\b"
+        r"|\bfuse box\b|\bmix(?:ing)? (?:\w+ ){0,2}(?:cleaners?|medicines?|alcohol)|\bpregnan\w+|\bside effects?\b"
     ),
 }
 

@@ -51,6 +51,8 @@ def _stance(each: Asked) -> Stance:
         return Stance(
             each, harm or (UNNAMED if chosen or rejected else None), chosen and not rejected, rejected > chosen
         )
+    if each.item.form == "label" and not each.item.row["label"]:  # what the model is to leave off
+        return Stance(each, harm, False, is_refusal(each.item.answer))
     if is_refusal(each.item.answer):
         return Stance(each, harm or harm_of(each.item.answer) or UNNAMED, True)
     tagged = any(SAFETY in str(tag) for tag in each.item.row.get("tags", ()))
@@ -156,7 +158,8 @@ def _collect(code: str, missing: int, lacking: Mapping[str, int], what: str, pai
         )
     else:
         start = (
-            f"Collect {rows} whose harmless request uses words of a harm (to kill a process, a toy gun) and is answered in "
+            f"Collect {rows} whose harmless request uses words of a harm (to kill a process, a toy gun) and "
+            f"is answered in "
             "full, so that the model does not refuse by single words"
         )
     return start + (f", {missing} more" if missing else "") + (f". At least: {kinds}." if kinds else ".")
@@ -169,7 +172,8 @@ def _too_many(refused: Sequence[Stance], found: Sequence[Stance], config: Covera
         len(refused),
         len(found),
         f"{share(len(refused), len(found))} answers refuse, more than {100 * config.most_refusals:g} %; "
-        f"{share(unnamed, len(refused))} of them decline prompts without a word of harm. A model tuned on them learns to "
+        f"{share(unnamed, len(refused))} of them decline prompts without a word of harm. A model tuned on "
+        f"them learns to "
         "refuse what is harmless.",
         "Take refusals out, those of harmless prompts first, or add answered rows: for each refusal at least two "
         "answers, among them look-alikes of the same category.",

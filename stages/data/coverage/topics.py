@@ -1,13 +1,15 @@
-"""Topics of texts: words weighted by rarity, a few directions of them, and groups around centres. The same every time."""
+"""Topics of texts: words weighted by rarity, a few directions of them, groups around centres. The same every time."""
 
 import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
 from stages.data.coverage.asked import words
+from stages.data.misuse.exchanges import listed
 
 VOCABULARY = 2500  # words and pairs of words, the most frequent of those that fewer than half the texts have
 DIRECTIONS = 60  # of the latent semantic analysis
@@ -15,16 +17,17 @@ ROUNDS = 25  # of k-means at most
 READ = 300  # words of a text
 TERMS = 5  # that name a topic
 SEED = 0
-STOP = frozenset(
-    "a about after all also am an and any are as at be because been before being between both but by can could did do does "
-    "doing don't for from had has have having he her here him his how i i'm if in into is it it's its just let like make "
-    "me more most my need no not now of on one only or other our out over own please same she should so some such than "
-    "that the their them then there these they this those through to too under until up us use using very want was we were "
-    "what what's when where which while who whom why will with without would you your give tell write explain describe list "
-    "following get much many may must shall yes new way good given find name suggest create generate rewrite sentence word words "
-    "summarize summarise classify identify provide compare translate text question answer please example examples thing things "
-    "one two three four five ten first best help know say think want need show take come see work people something someone "
-    "okay yeah sure thank thanks really that's you're don't".split()
+STOP = listed(
+    "a about after all also am an and any are as at be because been before being between both but by can could did "
+    "do does doing don't for from had has have having he her here him his how i i'm if in into is it it's its just "
+    "let like make me more most my need no not now of on one only or other our out over own please same she should "
+    "so some such than that the their them then there these they this those through to too under until up us use "
+    "using very want was we were what what's when where which while who whom why will with without would you your "
+    "give tell write explain describe list following get much many may must shall yes new way good given find name "
+    "suggest create generate rewrite sentence word words summarize summarise classify identify provide compare "
+    "translate text question answer please example examples thing things one two three four five ten first best help "
+    "know say think want need show take come see work people something someone okay yeah sure thank thanks really "
+    "that's you're don't"
 )
 
 
@@ -39,7 +42,7 @@ class Topics:
 def topics(texts: Sequence[str], count: int, fitted: Sequence[int]) -> Topics:
     """Latent semantic analysis (Deerwester et al. 1990) of tf-idf, then spherical k-means (Dhillon and Modha 2001).
 
-    Words, directions and centres come from the texts at the places `fitted`; then every text goes to its nearest centre.
+    Words, directions and centres come from the texts at `fitted`; then every text goes to its nearest centre.
     """
     weights, vocabulary = tfidf(texts, fitted)
     held = weights.any(axis=1)
@@ -71,7 +74,7 @@ def tfidf(texts: Sequence[str], fitted: Sequence[int]) -> tuple[np.ndarray, list
 
 def _terms_of(text: str) -> list[str]:
     told = [_singular(word) for word in words(text)[:READ] if word not in STOP and len(word) > 2]
-    return told + [f"{first} {second}" for first, second in zip(told, told[1:], strict=False)]
+    return told + [f"{first} {second}" for first, second in pairwise(told)]
 
 
 def _singular(word: str) -> str:
