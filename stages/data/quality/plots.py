@@ -106,11 +106,10 @@ def axis_of(low: int, high: int, median: float) -> Axis:
 
 def _growing(low: int, high: int) -> Iterator[int]:
     """Edges in about equal steps of the logarithm. No bin is narrower than one before it, which would look rare."""
-    growth, edge, width = ((high + 1) / low) ** (1 / BINS) - 1, low, 1
+    growth, edge = ((high + 1) / low) ** (1 / BINS) - 1, low
     while edge <= high:
         yield edge
-        width = max(width, round(edge * growth))
-        edge += width
+        edge += max(1, round(edge * growth))
     yield edge
 
 

@@ -167,7 +167,8 @@ def measured(counts: Mapping[str, Any]) -> str:
 def table(given: Table) -> dict[str, Any]:
     """Cells as (text, whether it stands on the right)."""
     rows = [[(cut(_cell(value), CELL), bool(NUMBER.fullmatch(_cell(value)))) for value in row] for row in given.rows]
-    return {"title": given.title, "columns": given.columns, "rows": rows, "reading": given.reading}
+    columns = [name[:1].upper() + name[1:] for name in given.columns]
+    return {"title": given.title, "columns": columns, "rows": rows, "reading": given.reading}
 
 
 def _cell(value: Any) -> str:

@@ -43,7 +43,7 @@ def page(counts):
             "title": text, "stage": "sft", "counts": {**counts, "tasks": {text: 970}, "unused_fields": {text: 3}},
             "rejected": [{"file": text, "line": 9, "code": text, "reason": text, "row": {text: text}}],
             "findings": [accepted, finding], "tables": [Table(text, (text, "Rows"), ((text, 1), (text, 2)), text)],
-            "mixture": {text: {"asked": 1.0, "realised": 1.0, "tokens": 9, "trained_tokens": 4, "rows": 1, "epochs": 1}},
+            "mixture": {text: {"asked": 1.0, "realised": 1.0, "tokens": 9, "trained_tokens": 4, "rows": 1}},
             "lengths": {"tokens per answer": [3, 4, 4, 5]}, "max_length": 64,
             "samples": [Sample(text, 3, (Rendered(pieces, 12, 4, text, left_out=5),), note=text)],
         }  # fmt: skip
