@@ -136,6 +136,8 @@ def _note(stage: str, whole: Mapping[str, Example], seen: Mapping[str, Example],
         return f"The document has {longest} tokens and goes on in further pieces of up to {max_length}."
     if stage == "sft" and not any(example.trained for example in seen.values()):
         return "No trained token is left of it: the stage leaves the row out."
+    if stage == "ppo":
+        return "Nothing of it is trained on: the model writes the answer itself."
     if stage == "dpo" and longest > max_length:
         return f"One of its answers ends at token {longest}, behind max_length ({max_length}): the stage leaves it out."
     return ""

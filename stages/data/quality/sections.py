@@ -17,7 +17,7 @@ from stages.data.quality.samples import DOCUMENT, MEASURED, SEQUENCE, Piece, Ren
 NAMED = 20  # tasks and tags that are drawn, the commonest
 REJECTED = 10  # rows shown
 CELL, DETAIL = 300, 800  # letters shown of a text in a table, of the numbers behind a finding
-HEAD, TAIL = 3500, 1500  # letters shown of the ends of a long sequence
+HEAD, TAIL = 2500, 1500  # letters shown of the ends of a long sequence
 
 NUMBER = re.compile(r"[-+−]?\d[\d.,\s]*(e[-+]?\d+)?%?|[–-]")  # with its unit, or in its place a dash
 

@@ -117,7 +117,9 @@ def test_a_pair_that_is_too_long_is_shown_whole_and_said_to_be_left_out(tokenize
 
 
 def test_for_ppo_only_the_prompt_is_shown_and_nothing_of_it_is_trained(tokenizer, located):
-    (rendered,) = only(sample(located([PAIR]), "ppo", tokenizer, 512, seed=0)).rendered
+    found = only(sample(located([PAIR]), "ppo", tokenizer, 512, seed=0))
+    (rendered,) = found.rendered
+    assert "the model writes the answer itself" in found.note
     assert rendered.trained == 0 and text_of(rendered).endswith("<|im_start|>assistant\n")
 
 
