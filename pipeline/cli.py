@@ -7,8 +7,9 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -18,10 +19,12 @@ from pipeline.errors import ConfigError, JourneymanError
 
 if TYPE_CHECKING:
     from pipeline.config import Loaded
+    from pipeline.folds import Chain
     from pipeline.planner import Plan
     from pipeline.store import Store, Stored
 
 Answer = tuple[int, Any]  # exit code, and the document for --json
+Planned = tuple["Loaded", "Store", "Plan"]
 
 USAGE = """journeyman VERB [overrides...] [options]
 
@@ -41,7 +44,7 @@ Overrides are Hydra's: experiment=legal stages.dpo.train.beta=0.2 budget=smoke s
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; a user's mistake is one message on stderr."""
     options = _parse(list(sys.argv[1:] if argv is None else argv))
-    options.begin = time.time()
+    options.begin, options.built = time.time(), set()
     screen = Screen(options.json)
     before = signal.signal(signal.SIGTERM, _interrupt)
     try:
@@ -124,64 +127,102 @@ def _parse(argv: list[str]) -> argparse.Namespace:
 
 # -- verbs --------------------------------------------------------------------------------------------------------
 def _run(options: argparse.Namespace, screen: Screen) -> Answer:
-    return _multirun(options, screen) if options.multirun else _cell(options, screen, options.overrides, options.begin)
+    """One chain, or a sweep of chains: one for each fold where the folds are left open."""
+    from pipeline import folds
+
+    if options.multirun:
+        opened = _opened_by_sweep(options)
+        if opened:
+            screen.say(f"{folds.told(opened)} for each cell of the sweep")
+        return _multirun(options, screen, folds.sweep(opened) if opened else [])
+    planned = _plan_of(options, options.overrides)
+    opened = _opened(planned)
+    if not opened:
+        return _cell(options, screen, planned, options.begin)
+    screen.say(folds.told(opened))
+    return _multirun(options, screen, folds.sweep(opened))
 
 
-def _cell(options: argparse.Namespace, screen: Screen, overrides: Sequence[str], begin: float) -> Answer:
-    """One composed experiment from plan to report."""
+def _opened(planned: Planned) -> dict[str, int]:
+    """data set -> number of its folds, of the sets that the plan uses and whose fold nobody chose."""
+    loaded, _, plan = planned
+    return {name: k for name, k in loaded.opened.items() if name in plan.nodes}
+
+
+def _opened_by_sweep(options: argparse.Namespace) -> dict[str, int]:
+    """The same for the first cell of a sweep, before its cells are planned."""
+    from pipeline.config import load
+    from pipeline.folds import left_open
+    from pipeline.sweep import first_cell
+
+    with suppress(ConfigError):  # its cell says what is wrong with it, and the others run
+        return left_open(load(first_cell(options.overrides), options.config_dir).experiment)
+    return {}
+
+
+def _cell(options: argparse.Namespace, screen: Screen, planned: Planned, begin: float) -> Answer:
+    """One composed and planned experiment up to its report."""
     from pipeline.runner import Run, execute
 
-    loaded, store, plan = _plan_of(options, overrides)
+    loaded, store, plan = planned
     _announce(screen, loaded, store, plan)
     run = Run(plan, store, loaded, screen, options.debug, begin)
     code = execute(run)
+    options.built |= {stage["id"] for stage in run.record["stages"].values() if stage["status"] in ("BUILT", "RESUMED")}
     screen.say(f"{'done' if code == 0 else f'exit {code}'} in {duration(run.record['seconds'])}")
     return code, run.record
 
 
-def _multirun(options: argparse.Namespace, screen: Screen) -> Answer:
-    """Hydra splits the sweep; each cell composes anew, so that it plans exactly like a single run."""
-    import hydra
-    from hydra.core.hydra_config import HydraConfig
-
-    from pipeline.compose import COMPOSED, complete, hydra_path, register_schemas, sentence
+def _multirun(options: argparse.Namespace, screen: Screen, more: Sequence[str]) -> Answer:
+    """Each cell composes anew, so that it plans exactly like a single run. `more`: overrides beside those given."""
+    from pipeline.folds import Chain
     from pipeline.search import config_folders
+    from pipeline.sweep import sweep
 
-    results: list[Answer] = []
+    chains: list[Chain] = []
 
-    def cell(_: Any) -> None:
-        overrides = list(HydraConfig.get().overrides.task)
-        screen.say(f"\n[{len(results) + 1}] {' '.join(overrides)}")
+    def cell(overrides: list[str]) -> None:
+        screen.say(f"\n[{len(chains) + 1}] {' '.join(overrides)}")
         begin = time.time()
-        results.append(_guarded(options, screen, lambda: _cell(options, screen, overrides, begin)))
-        if results[-1][0] == 130:
+        answer = _guarded(options, screen, lambda: _cell_of_sweep(options, screen, overrides, begin))
+        chains.append(Chain(overrides, *answer))
+        if chains[-1].code == 130:
             raise KeyboardInterrupt
 
-    register_schemas()
-    folders = config_folders(options.config_dir)
-    words = complete(options.overrides, folders)
-    with _as_hydra([sys.argv[0], "-m", *words, *hydra_path(folders)]):
-        try:
-            hydra.main(config_path="pkg://conf", config_name="config", version_base="1.3")(cell)()
-        except COMPOSED as error:
-            raise ConfigError(sentence(error, words, folders)) from error
-    code = max(code for code, _ in results)
-    return code, {"runs": [record for _, record in results], "exit": code}
+    sweep([*options.overrides, *more], config_folders(options.config_dir), cell)
+    code = max(chain.code for chain in chains)
+    document = {"runs": [chain.record for chain in chains], "exit": code}
+    return code, {**document, **_summaries(options, screen, chains)}
 
 
-@contextmanager
-def _as_hydra(argv: list[str]) -> Iterator[None]:
-    """hydra.main reads the command line itself; its errors shall come to us instead of ending the process."""
-    before, full = sys.argv, os.environ.get("HYDRA_FULL_ERROR")
-    sys.argv, os.environ["HYDRA_FULL_ERROR"] = argv, "1"
-    try:
-        yield
-    finally:
-        sys.argv = before
-        if full is None:
-            del os.environ["HYDRA_FULL_ERROR"]
-        else:
-            os.environ["HYDRA_FULL_ERROR"] = full
+def _cell_of_sweep(options: argparse.Namespace, screen: Screen, overrides: Sequence[str], begin: float) -> Answer:
+    planned = _plan_of(options, overrides)
+    if opened := _opened(planned):
+        raise ConfigError(
+            f"{' and '.join(f'data.{name}.split.fold' for name in opened)}: open in this cell of the sweep and not in "
+            "its first one; give a value, or a command of its own for each experiment"
+        )
+    return _cell(options, screen, planned, begin)
+
+
+def _summaries(options: argparse.Namespace, screen: Screen, chains: "Sequence[Chain]") -> dict[str, Any]:
+    """What chains that differ in their folds alone say together: `summary`, for several such groups `summaries`."""
+    from pipeline.folds import groups, summarise
+
+    found = []
+    for group in groups(chains):
+        from pipeline.report import write_folds  # templates, only where there is something to show
+
+        store = _store(options)
+        summary = summarise(group, store.root)
+        folder = store.new_run(summary["experiment"], "-folds")
+        page, lines = write_folds(summary, folder)
+        store.make_latest(folder, "latest-folds")
+        for line in lines:
+            screen.say(line)
+        screen.say(f"summary: {page}")
+        found.append(summary)
+    return {"summary": found[0]} if len(found) == 1 else {"summaries": found} if found else {}
 
 
 def _plan(options: argparse.Namespace, screen: Screen) -> Answer:
@@ -190,7 +231,26 @@ def _plan(options: argparse.Namespace, screen: Screen) -> Answer:
     loaded, store, plan = _plan_of(options, options.overrides)
     _announce(screen, loaded, store, plan)
     check_configs(plan)
+    _other_folds(options, screen, (loaded, store, plan))
     return 0, {"experiment": plan.experiment.name, "stages": plan.table()}
+
+
+def _other_folds(options: argparse.Namespace, screen: Screen, first: Planned) -> None:
+    """One line for each further fold: what it builds that no fold before it builds."""
+    seen = {node.id for node in first[2].to_build}
+    for fold, (_, _, plan) in list(_folds(options, first).items())[1:]:
+        names = [node.name for node in plan.to_build if node.id not in seen]
+        screen.say(f"  fold {fold}: {'builds ' + ', '.join(names) if names else 'all up to date'}")
+        seen |= {node.id for node in plan.to_build}
+
+
+def _folds(options: argparse.Namespace, first: Planned) -> dict[int, Planned]:
+    """Plans of all folds that are open, or the only plan."""
+    from pipeline import folds
+
+    opened = _opened(first)
+    rest = range(1, folds.number(opened)) if opened else ()
+    return {0: first} | {n: _plan_of(options, [*options.overrides, *folds.at(opened, n)]) for n in rest}
 
 
 def _status(options: argparse.Namespace, screen: Screen) -> Answer:
@@ -205,11 +265,13 @@ def _status(options: argparse.Namespace, screen: Screen) -> Answer:
 def _explain(options: argparse.Namespace, screen: Screen) -> Answer:
     from pipeline.explain import explain
 
-    _, store, plan = _plan_of(options, options.overrides)
+    loaded, store, plan = _plan_of(options, options.overrides)
     if not options.names:
         raise ConfigError(f"explain needs a stage: {', '.join(plan.nodes)}")
     _known(options.names[0], plan)
     found = explain(plan, store, options.names[0])
+    for line in _first_fold((loaded, store, plan)):
+        screen.say(line)
     screen.say(f"{found.stage} ({found.id}): {screen.status(found.status, 0)}: {found.reason}")
     for cause in found.causes:
         screen.say(f"  {cause}")
@@ -229,6 +291,8 @@ def _show(options: argparse.Namespace, screen: Screen) -> Answer:
     stored = plan.nodes[options.names[0]].stored
     if stored is None:
         raise ConfigError(f"{options.names[0]} is not built with this configuration; `journeyman run` builds it")
+    for line in _first_fold((loaded, store, plan)):
+        screen.say(line)
     _show_artifact(screen, store, stored)
     return 0, dict(stored.manifest)
 
@@ -263,20 +327,37 @@ def _data(options: argparse.Namespace, screen: Screen) -> Answer:
 def _check(options: argparse.Namespace, screen: Screen) -> Answer:
     """Exit code 4 where a check finds an error."""
     from pipeline.display import sentence
-    from pipeline.runner import Run, check_data
 
-    loaded, store, plan = _plan_of(options, options.overrides)
-    found = check_data(Run(plan, store, loaded, screen, options.debug, options.begin))
+    first = _plan_of(options, options.overrides)
+    plans = _folds(options, first)
+    found = _found(options, screen, plans)
+    plan = first[2]
     if not found:
         screen.say("no stage of this experiment has a contract for its data")
     for check, findings in found.items():
         screen.say(f"{check}: {len(findings) or 'no'} finding{'' if len(findings) == 1 else 's'}")
         for finding in findings:
-            screen.say(f"  {finding['level']}: {sentence(finding)}")
+            some = ", ".join(map(str, finding["folds"])) if len(finding.get("folds", plans)) < len(plans) else ""
+            screen.say(f"  {finding['level']}{f' (fold {some})' if some else ''}: {sentence(finding)}")
         for page in sorted(plan.nodes[check].stored.path.glob("quality/*/quality.html")):  # type: ignore[union-attr]
             screen.say(f"  {page}")
     broken = any(finding["level"] == "error" for findings in found.values() for finding in findings)
     return 4 if broken else 0, {"experiment": plan.experiment.name, "checks": found}
+
+
+def _found(options: argparse.Namespace, screen: Screen, plans: dict[int, Planned]) -> dict[str, list[dict[str, Any]]]:
+    """check -> its findings; of several folds together, each with the folds that have it."""
+    from pipeline.folds import merge
+    from pipeline.runner import Run, check_data
+
+    together: dict[str, list[dict[str, Any]]] = {}
+    for fold, (loaded, store, plan) in plans.items():
+        found = check_data(Run(plan, store, loaded, screen, options.debug, options.begin))
+        if len(plans) == 1:
+            return found
+        for check, findings in found.items():
+            merge(together.setdefault(check, []), findings, fold)
+    return together
 
 
 def _inspect(options: argparse.Namespace, screen: Screen, path: str) -> Answer:
@@ -342,17 +423,22 @@ def _gc(options: argparse.Namespace, screen: Screen) -> Answer:
 
 
 # -- what verbs share ---------------------------------------------------------------------------------------------
-def _plan_of(options: argparse.Namespace, overrides: Sequence[str]) -> "tuple[Loaded, Store, Plan]":
+def _plan_of(options: argparse.Namespace, overrides: Sequence[str]) -> Planned:
+    """Where folds are left open, the plan of the first one."""
     from pipeline.config import load
     from pipeline.fingerprint import use_cache
+    from pipeline.folds import at, left_open
     from pipeline.planner import make_plan
     from pipeline.store import Store
 
     loaded = load(overrides, options.config_dir, _warm_ahead if options.verb == "run" else lambda: None)
+    if opened := left_open(loaded.experiment):
+        loaded = replace(load([*overrides, *at(opened, 0)], options.config_dir), opened=opened)
     store = Store(Path(loaded.experiment.store.root or "store"))
     use_cache(store.cache / "files.json")
     force = [name for item in options.force for name in item.split(",")]
-    return loaded, store, make_plan(loaded.experiment, store, start=options.start, until=options.until, force=force)
+    choice = {"start": options.start, "until": options.until, "force": force, "fresh": options.built}
+    return loaded, store, make_plan(loaded.experiment, store, **choice)
 
 
 def _warm_ahead() -> None:
@@ -365,7 +451,7 @@ def _announce(screen: Screen, loaded: "Loaded", store: "Store", plan: "Plan") ->
     from pipeline.explain import drifted
 
     screen.say(f"{plan.experiment.name} in {store.root}")
-    for sentence in loaded.chosen:
+    for sentence in (*loaded.chosen, *_first_fold((loaded, store, plan))):
         screen.say(sentence)
     screen.plan(plan)
     names = drifted(plan, store)
@@ -373,6 +459,12 @@ def _announce(screen: Screen, loaded: "Loaded", store: "Store", plan: "Plan") ->
         screen.say(
             f"note: built by other code or packages: {', '.join(names)} (`explain STAGE` lists it, --force rebuilds)"
         )
+
+
+def _first_fold(planned: Planned) -> list[str]:
+    """Sentences that say of which fold a verb speaks where nobody chose one."""
+    first = "data.{}.split.fold=0 (the first of {} folds; `run` makes a chain for each)"
+    return [first.format(name, k) for name, k in _opened(planned).items()]
 
 
 def _known(name: str, plan: "Plan") -> None:

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +18,12 @@ from yaml import MarkedYAMLError
 
 from pipeline.errors import ConfigError
 from pipeline.registry import kind, load_kinds
-from pipeline.schema import Experiment
+from pipeline.schema import Experiment, StageConfig
 from pipeline.search import choose_budget, fast_dtype, files, options
 from pipeline.typed import first_line, key_sentence, nearest
 
 PLACES = ("store", "tracker", "hydra")  # where and how one runs: a stage config may not look there
-STAGE_KEY = re.compile(r"(stages|data)\.([^.=]+)\.([^.=]+)[^=]*=")
+STAGE_KEY = re.compile(r"(stages|data)\.([^.=]+)\.([^=]+)=")
 FORBIDDEN = re.compile(r"\$\{\s*(now|hydra|oc\.env)\s*:")
 COMPOSED = (HydraException, OmegaConfBaseException, MarkedYAMLError)
 
@@ -132,9 +132,17 @@ def complete(words: Sequence[str], folders: Sequence[Path]) -> list[str]:
     return [f"+{word}" if match and _left_out(cfg, *match.groups()) else word for word, match in matches.items()]
 
 
-def _left_out(cfg: DictConfig, group: str, name: str, key: str) -> bool:
+def _left_out(cfg: DictConfig, group: str, name: str, path: str) -> bool:
+    """Whether the first key of a dotted path that is not written down is a field of the kind, or of a field of it."""
     node = cfg[group].get(name)
-    return _inline(node) and key not in node and key in _field_names(node)
+    owner = _default(node) if _inline(node) else None
+    for key in path.split("."):
+        if not (is_dataclass(owner) and isinstance(node, DictConfig) and hasattr(owner, key)):
+            return False
+        if key not in node:
+            return True
+        node, owner = node[key], getattr(owner, key)
+    return False
 
 
 def _inline(node: Any) -> bool:
@@ -143,10 +151,16 @@ def _inline(node: Any) -> bool:
 
 
 def _field_names(node: DictConfig) -> list[str]:
+    default = _default(node)
+    return [item.name for item in fields(default)] if default else []
+
+
+def _default(node: DictConfig) -> StageConfig | None:
+    """The config of the node's kind with all defaults; None for an unknown kind."""
     try:
-        return [item.name for item in fields(kind(node.get("kind") or "prepare").config)]
+        return kind(node.get("kind") or "prepare").config()
     except ConfigError:
-        return []
+        return None
 
 
 def _drop_foreign(cfg: DictConfig, budget: str | None, words: Sequence[str], folders: Sequence[Path]) -> None:

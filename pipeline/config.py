@@ -34,6 +34,7 @@ class Loaded:
     overrides: list[str]  # as given, and what the command chose
     resolved: dict[str, Any] = field(repr=False)
     chosen: list[str] = field(default_factory=list)  # sentences on what the command chose by itself
+    opened: dict[str, int] = field(default_factory=dict)  # data set -> folds, where this is only the first of them
 
 
 def load(

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from pipeline.fingerprint import digest_code
+from pipeline.folds import kfold
 from pipeline.identity import ABSENT, Change, leaf_diff
 from pipeline.manifest import packages
 from pipeline.store import Store, Stored
@@ -93,7 +94,7 @@ def explain(plan: "Plan", store: Store, name: str) -> Explanation:
 
 
 def _causes(plan: "Plan", store: Store, name: str) -> list[Cause]:
-    node, last = plan.nodes[name], store.last_built(plan.experiment.name, name)
+    node, last = plan.nodes[name], _last(plan, store, name)
     if last is None:
         return [Cause(name, "", ABSENT, "nothing built yet")]
     own, parents = split(last.manifest["payload"], node.payload, node.roles)
@@ -104,6 +105,11 @@ def _causes(plan: "Plan", store: Store, name: str) -> list[Cause]:
         elif _content_changed(plan, last, role, parent):
             found += _causes(plan, store, parent) or [Cause(name, role, "content", "another content of the same id")]
     return found
+
+
+def _last(plan: "Plan", store: Store, name: str) -> Stored | None:
+    """What the last run used for the stage, a run of the same folds first."""
+    return store.last_built(plan.experiment.name, name, kfold(plan.experiment))
 
 
 def _ids(last: Stored, payload: Mapping[str, Any], role: str) -> tuple[Any, Any]:
@@ -124,7 +130,7 @@ def drifted(plan: "Plan", store: Store) -> list[str]:
 def drift(plan: "Plan", store: Store, name: str) -> list[str]:
     """Differences that are recorded but not part of an id: the stage's code, package versions."""
     node = plan.nodes[name]
-    stored = node.stored or store.last_built(plan.experiment.name, name)
+    stored = node.stored or _last(plan, store, name)
     if stored is None:
         return []
     found = []

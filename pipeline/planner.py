@@ -1,11 +1,12 @@
 """What a run would do: for each node of the graph whether the store has it, and if not, why."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from pipeline.errors import ConfigError
 from pipeline.explain import why
+from pipeline.folds import kfold
 from pipeline.graph import Node, Nodes, above, below, make_nodes
 from pipeline.schema import Experiment
 from pipeline.store import Store, Stored, checkpoint_step, digests
@@ -39,8 +40,12 @@ def make_plan(
     start: str | None = None,
     until: str | None = None,
     force: Sequence[str] = (),
+    fresh: Collection[str] = (),
 ) -> Plan:
-    """Nodes with status and reason. `start`: rebuild it and all below; `until`: only it and what it needs."""
+    """Nodes with status and reason. `start`: rebuild it and all below; `until`: only it and what it needs.
+
+    `fresh`: ids that this command has built already, in another cell; they are not forced again.
+    """
     nodes = make_nodes(experiment)
     for flag, name in [("--from", start), ("--until", until), *(("--force", name) for name in force)]:
         if name is not None and name not in nodes:
@@ -51,14 +56,14 @@ def make_plan(
         keep |= {name for made in keep if f"check_{made}" in nodes for name in above(f"check_{made}", nodes)}
         nodes = {name: node for name, node in nodes.items() if name in keep}
     for node in nodes.values():
-        node.forced = node.name in forced
-        _decide(node, nodes, experiment.name, store)
+        node.forced = node.name in forced and node.id not in fresh
+        _decide(node, nodes, experiment, store)
     if start:
         _check_start(start, nodes)
     return Plan(experiment, nodes)
 
 
-def _decide(node: Node, nodes: Nodes, experiment: str, store: Store) -> None:
+def _decide(node: Node, nodes: Nodes, experiment: Experiment, store: Store) -> None:
     """Status and reason of one node, its parents being decided."""
     rebuilt = [name for name in node.parents if nodes[name].status != "HIT"]
     stored = store.current(node.kind.name, node.id) if not node.forced else None
@@ -76,7 +81,8 @@ def _decide(node: Node, nodes: Nodes, experiment: str, store: Store) -> None:
             node, rebuilt or changed, "is rebuilt" if rebuilt else "was rebuilt with another content"
         )
     else:
-        node.reason = why(node.payload, node.roles, nodes, store.last_built(experiment, node.name))
+        last = store.last_built(experiment.name, node.name, kfold(experiment))
+        node.reason = why(node.payload, node.roles, nodes, last)
     if step:
         node.reason += f"; continues at step {step}"
 

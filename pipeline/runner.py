@@ -14,6 +14,7 @@ from pipeline.config import Loaded
 from pipeline.display import Screen, sentence
 from pipeline.errors import DataError, GateRefused, JourneymanError, StageFailed, StoreError
 from pipeline.fingerprint import digest_code, save_cache
+from pipeline.folds import kfold
 from pipeline.graph import Node, above, located, policies, rival, where
 from pipeline.manifest import SCHEMA, command_line, environment, now, read_json, write_json
 from pipeline.planner import Plan, inputs_of, stale_roles
@@ -109,6 +110,7 @@ def _new_record(run: Run) -> dict[str, Any]:
         "experiment": run.plan.experiment.name,
         "overrides": run.loaded.overrides,
         "resolved_config": run.loaded.resolved,
+        "folds": kfold(run.plan.experiment),
         "started": now(),
         "finished": None,
         "seconds": 0.0,

@@ -251,17 +251,17 @@ class Store:
         return None
 
     # -- runs -----------------------------------------------------------------------------------------------------
-    def new_run(self, experiment: str) -> Path:
-        folder = self.runs(experiment) / stamp()
+    def new_run(self, experiment: str, suffix: str = "") -> Path:
+        folder = self.runs(experiment) / f"{stamp()}{suffix}"
         folder.mkdir(parents=True)
         return folder
 
-    def make_latest(self, run: Path) -> None:
-        """Replace the `latest` link at once."""
+    def make_latest(self, run: Path, link: str = "latest") -> None:
+        """Replace the link at once."""
         part = run.parent / f".latest-{os.getpid()}"
         part.unlink(missing_ok=True)
         part.symlink_to(run.name)
-        os.replace(part, run.parent / "latest")
+        os.replace(part, run.parent / link)
 
     def past_runs(self, experiment: str) -> Iterator[dict[str, Any]]:
         """run.json of earlier runs, newest first; unreadable ones are passed over."""
@@ -269,14 +269,17 @@ class Store:
             with suppress(OSError, StoreError):
                 yield read_json(folder / "run.json")
 
-    def last_built(self, experiment: str, stage: str) -> Stored | None:
-        """The artifact that the newest run which had one used for a stage."""
+    def last_built(self, experiment: str, stage: str, folds: Mapping[str, Any] | None = None) -> Stored | None:
+        """What the newest run which had an artifact for a stage used; a run of the same folds goes before others."""
+        newest = None
         for run in self.past_runs(experiment):
-            path = run.get("stages", {}).get(stage, {}).get("path")
-            if path:
+            path, same = run.get("stages", {}).get(stage, {}).get("path"), run.get("folds", {}) == (folds or {})
+            if path and (same or newest is None):
                 with suppress(StoreError):
-                    return self.read(self.root / path)
-        return None
+                    newest = self.read(self.root / path)
+                    if same:
+                        break
+        return newest
 
 
 def digests(inputs: Mapping[str, Mapping[str, str]]) -> dict[str, str]:

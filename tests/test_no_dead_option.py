@@ -229,7 +229,7 @@ def readings(bench, base, sft, rows, tmp_path_factory):
         (start(kind="base", model=ModelConfig(source=str(folder / "model"))), {}, {}),
         (prepare(kind="prepare", format="text", files=[str(folder / "mine.jsonl")]), {}, {}),
         (prepare(kind="prepare", format="text", builder="smoke_text"), {}, {}),
-        (prepare(kind="prepare", format="text", builder="smoke_text", split=Split(method="kfold")), {}, {}),
+        (prepare(kind="prepare", format="text", builder="smoke_text", split=Split(method="kfold", fold=0)), {}, {}),
         (bench.config("sft", data={"train": "d"}, train=one), {"policy": base}, {"train": chats}),
         (bench.config("sft", data={"train": "d"}, train=one, mixture=Mixture(weights={"train": 1.0})),
          {"policy": base}, {"train": chats}),

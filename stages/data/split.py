@@ -25,7 +25,7 @@ class Split:
         None  # holdout: of the groups, as `holdout` of the data set, which is read where this is null
     )
     k: int = 5  # kfold: number of folds; each row is held out in exactly one of them
-    fold: int = 0  # kfold: from 0 to k - 1
+    fold: Optional[int] = None  # kfold: from 0 to k - 1; null: `run` makes a chain for each fold and one summary
     group_by: str = "cluster"  # field whose equal values stay together; slices.author looks into an object
 
 
@@ -35,8 +35,12 @@ def check(split: Split) -> None:
         raise ConfigError(f"split.method={split.method} is unknown; use {' or '.join(METHODS)}")
     if split.share is not None and (split.method == "kfold" or not 0 <= split.share <= 1):
         raise ConfigError(f"split.share={split.share}: a share from 0 to 1 of method holdout; kfold holds out 1 / k")
-    if split.k < 2 or not 0 <= split.fold < split.k:
+    if split.method == "holdout" and split.fold is not None:
+        raise ConfigError(f"split.fold={split.fold}: only kfold has folds; set split.method=kfold or take fold out")
+    if split.k < 2 or not 0 <= (split.fold or 0) < split.k:
         raise ConfigError(f"split.fold={split.fold} of k={split.k}: k must be 2 or more and fold from 0 to k - 1")
+    if split.method == "kfold" and split.fold is None:
+        raise ConfigError(f"split.fold: one artifact holds out one fold; give its number, from 0 to {split.k - 1}")
 
 
 def sides(
