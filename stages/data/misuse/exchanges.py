@@ -66,7 +66,12 @@ ROLE = re.compile(
 )
 EMPTY = re.compile(  # an instruction that says nothing but: go on
     r"\b(?:continu|complet|finish|proceed|go on|carry on|keep (?:going|writing)|next|rest of|second half|remaind"
-    r"|respond|reply|answer|read|process|predict|generate (?:the|more) text)",
+    r"|respon[ds]|reply|answer|read|process|predict|generate (?:the|more) text)",
+    re.IGNORECASE,
+)
+TRANSFORMING = re.compile(
+    r"\b(?:translat|summar|re-?writ|rephras|paraphras|correct|proofread|classif|categori|label|extract|convert|simplif"
+    r"|shorten|grade|score)",
     re.IGNORECASE,
 )
 SHORT = 5  # words of an answer that can still be a label, a number or a name, and no piece of a text
@@ -97,19 +102,24 @@ class Exchange:
         return self.broken or (self.english and not self.asks and not self.faces)
 
 
-def exchange(prompt: str, answer: str) -> Exchange:
-    """Read off one prompt and its answer."""
+def exchange(prompt: str, answer: str, told: bool = False) -> Exchange:
+    """Read off one prompt and its answer. `told`: the system turn has said what is to be done with the prompt."""
     prompt, answer = WRAPPED.sub(" ", prompt), WRAPPED.sub(" ", answer)
-    told, replied = words(prompt), words(answer)
+    asked, replied = words(prompt), words(answer)
     return Exchange(
         prompt,
         answer,
-        asks=_request(prompt),
-        faces=_faces(prompt, told, answer, replied),
+        asks=told or _request(prompt),
+        faces=_faces(prompt, asked, answer, replied),
         broken=_broken(prompt, answer),
-        english=_english(told, replied),
+        english=_english(asked, replied),
         short=len(answer.split()) < SHORT,
     )
+
+
+def transforms(instruction: str) -> bool:
+    """Whether it says what is to be made of the texts that follow, such as a translation."""
+    return bool(TRANSFORMING.search(instruction))
 
 
 def asking(text: str) -> bool:
@@ -192,17 +202,18 @@ def _orders_something(said: list[str]) -> bool:
     return bool({*said[:1]} & TELLING) and bool({*said[1:2]} & THE)
 
 
-def without_shared_opening(prompts: Sequence[str], share: float) -> list[str]:
-    """The prompts without an opening that at least `share` of them have and that asks for nothing but to go on.
+def without_shared_ends(prompts: Sequence[str], share: float) -> list[str]:
+    """The prompts without an opening and an ending that at least `share` of them have and that ask for nothing.
 
-    `Continue the text:` tells nothing about a row; `Translate into German:` does.
+    `Continue the text:` and `### Response:` tell nothing about a row; `Translate into German:` does.
     """
-    opening = _shared([prompt.split() for prompt in prompts], share)
+    opening = _shared([prompt.split(None, LONG)[:LONG] for prompt in prompts], share)
     while opening and not (opening[-1][-1] in ":.!?>-" or EMPTY.search(" ".join(opening))):
         opening.pop()  # a beginning of sentences, such as "Write a function that"
-    if not opening or asking(" ".join(opening)):
-        return list(prompts)
-    return [_cut(prompt, opening) for prompt in prompts]
+    begun = [_without(prompt, opening) for prompt in prompts] if not asking(" ".join(opening)) else list(prompts)
+    ending = _shared([prompt.rsplit(None, LONG)[:0:-1] for prompt in begun], share)[::-1]
+    empty = EMPTY.search(" ".join(ending)) and not asking(" ".join(ending))
+    return [_without(prompt, ending, at_end=True) for prompt in begun] if empty else begun
 
 
 def _shared(split: Sequence[Sequence[str]], share: float) -> list[str]:
@@ -217,10 +228,11 @@ def _shared(split: Sequence[Sequence[str]], share: float) -> list[str]:
     return opening
 
 
-def _cut(prompt: str, opening: list[str]) -> str:
-    """The prompt without as many words of the opening as it has."""
-    for word in opening:
-        if not prompt.lstrip().startswith(word):
+def _without(prompt: str, shared: list[str], at_end: bool = False) -> str:
+    """The prompt without as many of the shared words as it has at that end."""
+    left = prompt.strip()
+    for word in reversed(shared) if at_end else shared:
+        if not (left.endswith(word) if at_end else left.startswith(word)):
             break
-        prompt = prompt.lstrip()[len(word) :]
-    return prompt.strip()
+        left = left.removesuffix(word).rstrip() if at_end else left.removeprefix(word).lstrip()
+    return left

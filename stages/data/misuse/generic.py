@@ -11,6 +11,7 @@ from typing import Any
 
 from stages.data.contract.view import share
 from stages.data.findings import Finding, Located, seen
+from stages.data.misuse.config import GenericConfig
 from stages.data.misuse.vocabulary import Text, pieces, prose, read, specialist
 
 SHOWN = 12  # words of a vocabulary that a message names
@@ -19,17 +20,6 @@ REMEDY = (
     "Give the `domain` stage the field's own documents (a data set of format `text`); conversations belong to `sft`, "
     "general text to the rehearsal (`data.general`)."
 )
-
-
-@dataclass
-class GenericConfig:
-    """When documents count as general text, or as another domain's."""
-
-    max_share: float = 0.5  # of documents that may lack the domain's vocabulary
-    density: float = 0.1  # share of specialist words below which a document has no specialist vocabulary
-    closeness: float = 0.5  # of the weight that the sample's words have in the sample, below which a document is far
-    fewest_rows: int = 20  # documents, or pieces of them, below which nothing is said
-    most_rows: int = 5000  # documents that are read, evenly over the whole
 
 
 @dataclass(frozen=True)
@@ -88,12 +78,11 @@ def declared(sample: Sequence[str], config: GenericConfig) -> Domain | None:
 
     The weight is measured on each half with the words of the other: a text always speaks of its own words.
     """
-    texts = prose(_texts(_spread(sample, config.most_rows), config))
-    if len(texts) < config.fewest_rows:
-        return None
+    texts = _texts(_spread(sample, config.most_rows), config)
     halves = texts[::2], texts[1::2]
     across = [text.weight(specialist(other)) for half, other in (halves, halves[::-1]) for text in half]
-    return Domain(specialist(texts), median(across)) if median(across) > 0 else None
+    weight = median(across) if across else 0.0
+    return Domain(specialist(texts), weight) if weight > 0 else None
 
 
 def judge(
@@ -101,10 +90,11 @@ def judge(
 ) -> tuple[list[Judged], dict[str, float]]:
     """Every document in English prose, and the specialist words of all; nothing where they are too few to tell."""
     kept = _spread(rows, config.most_rows)
-    texts = prose(_texts([located.row["text"] for located in kept], config))
-    if len(texts) < config.fewest_rows:
+    texts = _texts([located.row["text"] for located in kept], config)
+    if not texts:
         return [], {}
-    terms = specialist(texts)
+    found = specialist(texts)
+    terms = found if len(found) >= config.vocabulary else {}
     whole = [(located, read(located.row["text"])) for located in kept]
     return [
         Judged(located, text.density(terms), text.weight(domain.terms) / domain.weight if domain else None)
@@ -114,10 +104,13 @@ def judge(
 
 
 def _texts(texts: Sequence[str], config: GenericConfig) -> list[Text]:
-    """The texts, or pieces of them where they are too few to see what recurs."""
-    if len(texts) < config.fewest_rows:
-        return [read(piece) for text in texts for piece in pieces(text, PIECE)]
-    return [read(text) for text in texts]
+    """The different ones in English prose, or pieces of them where they are too few; none if they tell too little."""
+    different = list(dict.fromkeys(texts))  # what recurs because it is repeated tells nothing
+    if len(different) < config.fewest_rows:
+        different = [piece for text in different for piece in pieces(text, PIECE)]
+    found = prose([read(text) for text in different])
+    few = len(found) < config.fewest_rows or sum(len(text.words) for text in found) < config.fewest_words
+    return [] if few else found
 
 
 def _spread(rows: Sequence[Any], most: int) -> Sequence[Any]:

@@ -8,18 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+from stages.data.contract.view import share
 from stages.data.findings import Finding, Located, seen
-from stages.data.misuse.exchanges import Exchange, exchange, without_shared_opening
-
-
-@dataclass
-class InstructionsConfig:
-    """When a set of chats counts as cut documents."""
-
-    max_share: float = 0.3  # of conversations that may look like pieces of a text
-    fewest_rows: int = 10  # below this many conversations nothing is said
-    shared_opening: float = 0.3  # share of prompts from which on a common opening is one instruction for all of them
-    most_exchanges: float = 0.6  # a conversation is cut where this share of its exchanges is
+from stages.data.misuse.config import InstructionsConfig
+from stages.data.misuse.exchanges import Exchange, exchange, transforms, without_shared_ends
 
 
 @dataclass(frozen=True)
@@ -47,22 +39,24 @@ def domain_text_as_instructions(rows: Sequence[Located], config: InstructionsCon
         "domain_text_as_instructions",
         len(cut),
         len(judged),
-        f"{len(cut)} of {len(judged)} conversations are documents cut in two: the prompt asks nothing and the answer "
-        "goes on with the text. A model tuned on them learns to continue texts, not to follow instructions",
+        f"{share(len(cut), len(judged))} conversations are documents cut in two: the prompt asks nothing and the "
+        "answer goes on with the text. A model tuned on them learns to continue texts, not to follow instructions.",
         "Give these documents to the `domain` stage (a data set of format `text`), and tune `sft` on requests with "
-        "answers; to teach the documents' content there, write questions about it",
+        "answers; to teach the documents' content there, write questions about it.",
         seen((each.located, f"{each.exchanges[0].prompt} → {each.exchanges[0].answer}") for each in cut),
         shares(judged, config),
     )
 
 
 def judge(rows: Sequence[Located], config: InstructionsConfig) -> list[Judged]:
-    """Every row's exchanges, an instruction that most rows share taken out: it tells nothing about a row."""
-    pairs = [(located, pair) for located in rows for pair in _pairs(located.row["messages"])]
-    prompts = without_shared_opening([prompt for _, (prompt, _) in pairs], config.shared_opening)
+    """Every row's exchanges, without an opening or ending that many prompts share and that asks for nothing."""
+    kept = rows[:: -(-len(rows) // config.most_rows)] if len(rows) > config.most_rows else rows
+    pairs = [(located, pair) for located in kept for pair in _pairs(located.row["messages"])]
+    prompts = without_shared_ends([prompt for _, (prompt, _) in pairs], config.shared_opening)
     found: dict[int, Judged] = {}
     for prompt, (located, (_, answer)) in zip(prompts, pairs, strict=True):
-        found.setdefault(id(located), Judged(located, [])).exchanges.append(exchange(prompt, answer))
+        told = transforms(_system(located.row["messages"]))
+        found.setdefault(id(located), Judged(located, [])).exchanges.append(exchange(prompt, answer, told))
     return list(found.values())
 
 
@@ -73,6 +67,10 @@ def shares(judged: Sequence[Judged], config: InstructionsConfig) -> dict[str, fl
     found = {name: sum(getattr(each, name) for each in every) / max(1, len(every)) for name in features}
     cut = sum(each.cut(config.most_exchanges) for each in judged) / max(1, len(judged))
     return {"cut": round(cut, 4), **{name: round(share, 4) for name, share in found.items()}}
+
+
+def _system(messages: Sequence[dict[str, str]]) -> str:
+    return messages[0]["content"] if messages and messages[0]["role"] == "system" else ""
 
 
 def _pairs(messages: Sequence[dict[str, str]]) -> list[tuple[str, str]]:
