@@ -150,7 +150,7 @@ def _faces(prompt: str, told: list[str], answer: str, replied: list[str]) -> boo
     begun = sentences(answer)[:2]
     replies = bool(set(replied[:4]) & (FACING | REPLYING)) or any(said.endswith("?") for said in begun)
     if len(told) > LONG:
-        return speaks and (replies or bool({"you", "your", "you're"} & set(words(begun[0]))))
+        return speaks and (replies or bool({"you", "your", "you're"} & set(words(" ".join(begun[:1])))))
     return speaks or replies
 
 

@@ -70,12 +70,12 @@ def shares(judged: Sequence[Judged], config: InstructionsConfig) -> dict[str, fl
 
 
 def _system(messages: Sequence[dict[str, str]]) -> str:
-    return messages[0]["content"] if messages and messages[0]["role"] == "system" else ""
+    return messages[0]["content"] if messages[0]["role"] == "system" else ""
 
 
 def _pairs(messages: Sequence[dict[str, str]]) -> list[tuple[str, str]]:
-    """(prompt, answer) of a conversation; a system turn is left out."""
-    said = [turn for turn in messages if turn["role"] in ("user", "assistant")]
+    """(prompt, answer) of a conversation; system turns, tools and their calls are left out."""
+    said = [turn for turn in messages if turn["role"] in ("user", "assistant") and turn.get("content")]
     return [
         (asked["content"], answered["content"])
         for asked, answered in pairwise(said)
