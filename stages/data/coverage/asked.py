@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from typing import Any
 
 from stages.data.contract import structure
@@ -26,7 +26,11 @@ class Asked:
     text: str
     requests: tuple[str, ...]  # everything that the user asked, this last
     language: str  # two letters, or UNKNOWN
-    task: str  # a key of tasks.TASKS, or tasks.OTHER
+
+    @cached_property
+    def task(self) -> str:
+        """A key of tasks.TASKS, or tasks.OTHER."""
+        return tasks.task_of(self.text)
 
     @property
     def english(self) -> bool:
@@ -56,8 +60,7 @@ def _asked(each: Item) -> Asked:
     turns = row.get("messages") or row.get("prompt") or []
     requests = tuple(turn.get("content") or "" for turn in turns if turn["role"] == "user")
     text = requests[-1] if requests else row.get("text", "")
-    task = tasks.OTHER if each.form == "text" else tasks.task_of(text)
-    return Asked(each, text, requests, language(text), task)
+    return Asked(each, text, requests, language(text))
 
 
 @cache

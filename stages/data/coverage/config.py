@@ -41,7 +41,7 @@ class CoverageConfig:
     psi: float = 0.25  # population stability index from which a feature differs from production
     topics: int = 24  # topics into which training and production are cut together
     topic: float = 0.02  # share of production from which a topic that training lacks is told
-    lacking: float = 0.25  # of its share in production, below which training lacks a topic
+    lacking: float = 0.5  # of its share in production, below which training lacks a topic
     distinct_prompts: float = 0.2  # distinct prompts for each pair, at least
     fewest_prompts: int = 50  # distinct prompts of a preference set, at least
     largest_prompt: float = 0.05  # share of pairs on one prompt and its near-duplicates, at most

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TypeVar
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from stages.data.coverage.config import CoverageConfig
 from stages.data.coverage.result import Shortfall, Table, percent
 from stages.data.coverage.tasks import OTHER, TASKS
 
+T = TypeVar("T")
 SAMPLED = 1000  # prompts whose similarity is measured
 OPENING = 4  # words of an opening
 MASKED = 12  # words of a prompt in which a template is looked for
@@ -105,9 +107,9 @@ def similarity(texts: Sequence[str]) -> float:
     return float(((common / union).sum() - np.trace(common / union)) / pairs) if pairs else 0.0
 
 
-def evenly(texts: Sequence[str], most: int) -> Sequence[str]:
+def evenly(items: Sequence[T], most: int) -> Sequence[T]:
     """At most that many, spread evenly over the whole."""
-    return texts if len(texts) <= most else [texts[i * len(texts) // most] for i in range(most)]
+    return items if len(items) <= most else [items[i * len(items) // most] for i in range(most)]
 
 
 def task_diversity(asked: Sequence[Asked], config: CoverageConfig) -> Shortfall | None:

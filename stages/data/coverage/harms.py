@@ -13,6 +13,7 @@ from stages.data.coverage.asked import words
 from stages.data.coverage.config import HARMS
 
 READ = 3000  # letters of a prompt
+PHRASE = 2  # words that a phrase counts as: `kill myself` is more than `kill`
 SAID = {  # category -> how people call it
     "violence": "violence and weapons",
     "drugs": "illegal drugs",
@@ -158,7 +159,7 @@ def harm_of(prompt: str) -> str | None:
     """The category of most words of harm in the prompt, the first of HARMS where several have as many, or None."""
     text = prompt[:READ].lower().replace("’", "'")
     found = Counter(harm for word in set(words(text)) for harm in _harms(word))
-    found.update(harm for harm, phrases in _PHRASES if phrases.search(text))
+    found.update({harm: PHRASE for harm, phrases in _PHRASES if phrases.search(text)})
     return max(HARMS, key=lambda harm: found[harm]) if found else None
 
 

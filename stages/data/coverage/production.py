@@ -8,17 +8,17 @@ import numpy as np
 
 from stages.data.coverage.asked import UNKNOWN, Asked, words
 from stages.data.coverage.config import CoverageConfig
-from stages.data.coverage.divergence import SURE, chance, jensen_shannon, psi
+from stages.data.coverage.divergence import chance, jensen_shannon, psi
+from stages.data.coverage.diversity import evenly
 from stages.data.coverage.result import Shortfall, Table, percent
+from stages.data.coverage.subtopics import Subtopic
 from stages.data.coverage.topics import topics
 from stages.data.misuse.exchanges import ASKING, TELLING
 
 LENGTHS = (5, 10, 20, 40, 80, 160, 320, 640, 1280)  # words up to which a bucket goes
-SAMPLED = 3000  # texts of either side whose topics are looked at
+SAMPLED = 2000  # texts of either side whose topics are looked at
 SHOWN = 5  # subtopics that are named
-HELD = 5  # texts of production that make a subtopic
 PLENTY = 400  # training texts that topics are fitted on, at least; else twice as many as of production
-WORDLESS = "(no telling word)"
 
 
 @dataclass(frozen=True)
@@ -41,26 +41,6 @@ class Shift:
     def told(self, least: float) -> bool:
         """As large as `least`, and larger than chance makes it."""
         return self.psi >= max(least, chance(self.training, self.production))
-
-
-@dataclass(frozen=True)
-class Subtopic:
-    """A topic that is rarer in training than in production, with one text of production."""
-
-    terms: tuple[str, ...]
-    production: float
-    training: float
-    example: Asked
-
-    @property
-    def weight(self) -> float:
-        """Its part of the PSI; half a thousandth stands for a share of none."""
-        least = max(self.training, 0.0005)
-        return (self.production - least) * float(np.log(self.production / least))
-
-    @property
-    def name(self) -> str:
-        return ", ".join(self.terms)
 
 
 def shifts(training: Sequence[Asked], production: Sequence[Asked]) -> list[Shift]:
@@ -94,9 +74,7 @@ def _language(each: Asked) -> str | None:
 
 
 def _task(each: Asked) -> str | None:
-    from stages.data.coverage.tasks import task_of
-
-    return task_of(each.text) if each.english else None
+    return each.task if each.english else None
 
 
 def form(each: Asked) -> str | None:
@@ -111,64 +89,40 @@ def form(each: Asked) -> str | None:
     return "question without a mark" if first and first[0] in ASKING else "statement"
 
 
-def subtopics(
-    training: Sequence[Asked], production: Sequence[Asked], config: CoverageConfig
-) -> tuple[Shift, list[Subtopic]]:
-    """The shift of topics, and those that production has more of than chance explains, the heaviest first."""
-    ours, theirs = _evenly(training, SAMPLED), _evenly(production, SAMPLED)
-    both = [*ours, *theirs]
-    fitted = _evenly(range(len(ours)), max(PLENTY, 2 * len(theirs)))
-    found = topics([each.text for each in both], config.topics, [*fitted, *range(len(ours), len(both))])
-    names = [", ".join(terms) or WORDLESS for terms in found.terms] + [WORDLESS]
-    sides = (found.of[: len(ours)], found.of[len(ours) :])
-    counts = [
-        np.array([(side == topic).sum() for topic in (*range(len(names) - 1), -1)], dtype=float) for side in sides
-    ]
-    shift = Shift("topic", names, *counts)
-    lacking = [topic for topic in range(len(found.terms)) if _rarer(shift, topic)]
-    told = [
-        Subtopic(
-            found.terms[topic],
-            shift.production[topic] / len(theirs),
-            shift.training[topic] / len(ours),
-            theirs[int(np.flatnonzero(sides[1] == topic)[0])],
-        )
-        for topic in lacking
-    ]
-    return shift, sorted(told, key=lambda each: -each.weight)
-
-
-def _rarer(shift: Shift, topic: int) -> bool:
-    """Whether production has more of a topic, by a test of two proportions."""
-    ours, theirs = shift.training.sum(), shift.production.sum()
-    here, there = shift.training[topic] / ours, shift.production[topic] / theirs
-    pooled = (shift.training[topic] + shift.production[topic]) / (ours + theirs)
-    spread = float(np.sqrt(pooled * (1 - pooled) * (1 / ours + 1 / theirs)))
-    return bool(shift.production[topic] >= HELD and there - here > SURE * spread)
-
-
-def _evenly(items: Sequence, most: int) -> list:
-    return list(items) if len(items) <= most else [items[i * len(items) // most] for i in range(most)]
+def topic_shift(training: Sequence[Asked], production: Sequence[Asked], config: CoverageConfig) -> Shift:
+    """Counts of the topics that an even share of both sides makes; the topics have no names."""
+    ours, theirs = evenly(training, SAMPLED), evenly(production, SAMPLED)
+    fitted = evenly(range(len(ours)), max(PLENTY, 2 * len(theirs)))
+    texts = [each.text for each in (*ours, *theirs)]
+    of = topics(texts, config.topics, [*fitted, *range(len(ours), len(texts))])
+    names = range(-1, int(of.max()) + 1)
+    sides = [np.array([(side == name).sum() for name in names], dtype=float) for side in np.split(of, [len(ours)])]
+    return Shift("topic", [str(name) for name in names], *sides)
 
 
 def production_gap(
-    found: Sequence[Shift], lacking: Sequence[Subtopic], sizes: tuple[int, int], config: CoverageConfig
+    found: Sequence[Shift],
+    lacking: Sequence[Subtopic],
+    ours: Sequence[Asked],
+    theirs: Sequence[Asked],
+    config: CoverageConfig,
 ) -> Shortfall | None:
-    """Features that differ from production, or subtopics that training has hardly any of. `sizes`: of either side."""
+    """Features in which training (`ours`) differs from production, or subtopics that it has hardly any of."""
     told = [each for each in found if each.told(config.psi)]
     missing = [
         each for each in lacking if each.production >= config.topic and each.training < config.lacking * each.production
     ]
-    if min(sizes) < config.fewest_rows or not (told or missing):
+    if min(len(ours), len(theirs)) < config.fewest_rows or not (told or missing):
         return None
     named = lacking[:SHOWN]
+    examples = [(theirs[each.example].item.located, f"{each.name}: {theirs[each.example].text}") for each in named]
     return Shortfall(
         "production_gap",
         len(told) + len(missing),
         len(found),
         _message(told, named),
-        _remedy(named, sizes[0]) if named else _shares(told),
-        [(each.example.item.located, f"{each.name}: {each.example.text}") for each in named],
+        _remedy(named, len(ours)) if named else _shares(told),
+        examples,
         {
             "features": {each.feature: {"psi": round(each.psi, 4), "js": round(each.divergence, 4)} for each in found},
             "subtopics": [
@@ -208,7 +162,9 @@ def _shares(told: Sequence[Shift]) -> str:
     return f"Collect rows like those of production, above all: {', '.join(rows)}."
 
 
-def tables(found: Sequence[Shift], lacking: Sequence[Subtopic], config: CoverageConfig) -> list[Table]:
+def tables(
+    found: Sequence[Shift], lacking: Sequence[Subtopic], theirs: Sequence[Asked], config: CoverageConfig
+) -> list[Table]:
     """The shift of every feature, its classes, and the subtopics that training lacks."""
     whole = [
         (each.feature, round(each.psi, 3), round(each.divergence, 3), round(chance(each.training, each.production), 3))
@@ -225,7 +181,10 @@ def tables(found: Sequence[Shift], lacking: Sequence[Subtopic], config: Coverage
         Table(
             "Subtopics that production has more of",
             ("subtopic", "share here", "share in production", "an example from production"),
-            tuple((t.name, percent(t.training, 1), percent(t.production, 1), t.example.text[:160]) for t in lacking),
+            tuple(
+                (t.name, percent(t.training, 1), percent(t.production, 1), theirs[t.example].text[:160])
+                for t in lacking
+            ),
             "The heaviest first; each is named by the words that tell it from the others.",
         ),
     ]

@@ -9,6 +9,7 @@ from stages.data.coverage import production as producing
 from stages.data.coverage.asked import ENGLISH, UNKNOWN, Asked
 from stages.data.coverage.config import CoverageConfig
 from stages.data.coverage.result import Coverage, Shortfall, Table
+from stages.data.coverage.subtopics import subtopics
 from stages.data.findings import Finding, Located, seen
 
 COMPARED = ("reward", "dpo", "kto", "ppo")  # stages whose rows rest on prompts that may repeat
@@ -89,7 +90,7 @@ def _spread(asked: Sequence[Asked], config: CoverageConfig) -> Part:
 def _production(asked: Sequence[Asked], sample: Sequence[Asked], config: CoverageConfig) -> Part:
     if not sample:
         return [], []
-    topics, lacking = producing.subtopics(asked, sample, config)
-    found = [*producing.shifts(asked, sample), topics]
-    gap = producing.production_gap(found, lacking, (len(asked), len(sample)), config)
-    return [gap], producing.tables(found, lacking, config)
+    found = [*producing.shifts(asked, sample), producing.topic_shift(asked, sample, config)]
+    lacking = subtopics([each.text for each in asked], [each.text for each in sample])
+    gap = producing.production_gap(found, lacking, asked, sample, config)
+    return [gap], producing.tables(found, lacking, sample, config)

@@ -3,7 +3,6 @@
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
@@ -15,7 +14,6 @@ VOCABULARY = 2500  # words and pairs of words, the most frequent of those that f
 DIRECTIONS = 60  # of the latent semantic analysis
 ROUNDS = 25  # of k-means at most
 READ = 300  # words of a text
-TERMS = 5  # that name a topic
 SEED = 0
 STOP = listed(
     "a about after all also am an and any are as at be because been before being between both but by can could did "
@@ -31,35 +29,28 @@ STOP = listed(
 )
 
 
-@dataclass(frozen=True)
-class Topics:
-    """`of[i]`: the topic of text i, -1 where it has no word that counts; `terms[k]`: the words that tell topic k."""
-
-    of: np.ndarray
-    terms: list[tuple[str, ...]]
-
-
-def topics(texts: Sequence[str], count: int, fitted: Sequence[int]) -> Topics:
+def topics(texts: Sequence[str], count: int, fitted: Sequence[int]) -> np.ndarray:
     """Latent semantic analysis (Deerwester et al. 1990) of tf-idf, then spherical k-means (Dhillon and Modha 2001).
 
     Words, directions and centres come from the texts at `fitted`; then every text goes to its nearest centre.
+    Returns the topic of every text, from 0; -1 where a text has no word that counts.
     """
-    weights, vocabulary = tfidf(texts, fitted)
+    weights = tfidf(texts, fitted)
     held = weights.any(axis=1)
     of = np.full(len(texts), -1)
     base = [place for place in fitted if held[place]]
     if len(base) < 2:
-        return Topics(of, [])
+        return of
     basis = _directions(weights[base])
     points = _unit(weights @ basis)
     centres = _k_means(points[base], min(count, len(base)))
     of[held] = np.argmax(points[held] @ centres.T, axis=1)
-    return Topics(of, _terms(weights, of, vocabulary, len(centres)))
+    return of
 
 
-def tfidf(texts: Sequence[str], fitted: Sequence[int]) -> tuple[np.ndarray, list[str]]:
+def tfidf(texts: Sequence[str], fitted: Sequence[int]) -> np.ndarray:
     """Unit rows of (1 + ln tf) ln(n / df) over words and pairs of words that at least two of the fitted texts have."""
-    counts = [Counter(_terms_of(text)) for text in texts]
+    counts = [Counter(terms_of(text)) for text in texts]
     frequent = Counter(term for place in fitted for term in counts[place])
     kept = [(term, n) for term, n in frequent.items() if 2 <= n <= max(2, len(fitted) // 2)]
     vocabulary = [term for term, _ in sorted(kept, key=lambda each: (-each[1], each[0]))[:VOCABULARY]]
@@ -69,10 +60,11 @@ def tfidf(texts: Sequence[str], fitted: Sequence[int]) -> tuple[np.ndarray, list
         for term in count.keys() & places.keys():
             weights[row, places[term]] = 1 + math.log(count[term])
     rarity = np.log(len(fitted) / np.array([frequent[term] for term in vocabulary], dtype=np.float32))
-    return _unit(weights * rarity), vocabulary
+    return _unit(weights * rarity)
 
 
-def _terms_of(text: str) -> list[str]:
+def terms_of(text: str) -> list[str]:
+    """The telling words of the text's start, without plurals, and pairs of neighbours among them."""
     told = [_singular(word) for word in words(text)[:READ] if word not in STOP and len(word) > 2]
     return told + [f"{first} {second}" for first, second in pairwise(told)]
 
@@ -124,25 +116,3 @@ def _far_apart(points: np.ndarray, count: int) -> np.ndarray:
         chosen.append(place)
         far = np.minimum(far, 1 - points @ points[place])
     return points[chosen].copy()
-
-
-def _terms(weights: np.ndarray, of: np.ndarray, vocabulary: Sequence[str], count: int) -> list[tuple[str, ...]]:
-    """The terms of the highest mean weight in a topic, less their weight in all texts."""
-    whole = weights.mean(axis=0)
-    named = []
-    for topic in range(count):
-        mine = weights[of == topic]
-        telling = mine.mean(axis=0) - whole if len(mine) else -whole
-        order = [int(place) for place in np.argsort(-telling, kind="stable")[: 4 * TERMS] if telling[place] > 0]
-        named.append(_without_parts([vocabulary[place] for place in order])[:TERMS])
-    return named
-
-
-def _without_parts(terms: Sequence[str]) -> tuple[str, ...]:
-    """Without words that stand in a pair that was named before, and pairs of two words that were."""
-    kept: list[str] = []
-    for term in terms:
-        told = set(" ".join(kept).split())
-        if not set(term.split()) <= told:
-            kept.append(term)
-    return tuple(kept)
