@@ -26,12 +26,13 @@ def _kl(p: np.ndarray, q: np.ndarray) -> float:
 def psi(first: np.ndarray, second: np.ndarray) -> float:
     """Population stability index of two rows of counts: sum of (p - q) ln(p / q).
 
-    Siddiqi 2006, Credit Risk Scorecards: below 0.1 there is no shift to speak of, from 0.25 it is large. An empty class
-    counts as half a row. 0 where either has no rows.
+    Siddiqi 2006, Credit Risk Scorecards: below 0.1 there is no shift to speak of, from 0.25 it is large. A class
+    that one side lacks counts as half a row there. 0 where either has no rows.
     """
     if not first.sum() or not second.sum():
         return 0.0
-    p, q = (np.maximum(counts, SMALLEST) for counts in (first, second))
+    held = (first + second) > 0
+    p, q = (np.maximum(counts[held], SMALLEST) for counts in (first, second))
     p, q = p / p.sum(), q / q.sum()
     return float(((p - q) * np.log(p / q)).sum())
 

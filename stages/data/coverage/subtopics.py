@@ -7,12 +7,12 @@ production make one subtopic; a text belongs to a subtopic if it holds one of it
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from stages.data.coverage.topics import terms_of
 
-KEY = 15.13  # log-likelihood ratio of a key term: chance exceeds it once in 10,000 terms (Rayson and Garside 2000)
+KEY = 18.0  # log-likelihood ratio of a key term: chance exceeds it about twice in 100,000 terms
 HELD = 5  # texts of production that hold a key term, at least
 TOGETHER = 0.3  # share of a term's texts, among those of the subtopic, from which it is one of its terms
 TERMS = 5  # that a subtopic is named by
@@ -50,7 +50,7 @@ def subtopics(training: Sequence[str], production: Sequence[str]) -> list[Subtop
 
 
 def _key_terms(held: Counter[str], theirs: Sequence[set[str]], ours: int) -> dict[str, float]:
-    """Term -> its log-likelihood ratio, the strongest first."""
+    """Term -> its log-likelihood ratio, the strongest first; pairs only of words that are no key terms themselves."""
     counts = Counter(term for terms in theirs for term in terms)
     scores = {
         term: log_likelihood(count, len(theirs), held[term], ours)
@@ -58,11 +58,13 @@ def _key_terms(held: Counter[str], theirs: Sequence[set[str]], ours: int) -> dic
         if count >= HELD and count * ours > held[term] * len(theirs)
     }
     kept = [(term, score) for term, score in scores.items() if score >= KEY]
+    single = {term for term, _ in kept if " " not in term}
+    kept = [(term, score) for term, score in kept if term in single or single.isdisjoint(term.split())]
     return dict(sorted(kept, key=lambda pair: (-pair[1], pair[0])))
 
 
 def log_likelihood(a: int, of_a: int, b: int, of_b: int) -> float:
-    """Dunning's G2 for `a` of `of_a` against `b` of `of_b`: twice the sum of observed times log(observed / expected)."""
+    """Dunning's G2 for `a` of `of_a` against `b` of `of_b`: twice the sum of observed log(observed / expected)."""
     whole, hits = of_a + of_b, a + b
     cells = (
         (a, of_a * hits / whole),
@@ -82,27 +84,26 @@ def _grouped(key: dict[str, float], theirs: Sequence[set[str]]) -> Iterator[list
         seed = max(weights, key=lambda term: weights[term], default=None)
         if seed is None or len(texts[seed] & uncovered) < HELD:
             return
-        group, mine = [seed], set(texts[seed])
-        for term in left:
-            if term != seed and len(texts[term] & mine) >= TOGETHER * len(texts[term]):
-                group.append(term)
-                mine |= texts[term]
+        group = _joined(seed, left, texts)
         yield group
         left = {term: score for term, score in left.items() if term not in group}
-        uncovered -= mine
+        uncovered -= set().union(*(texts[term] for term in group))
+
+
+def _joined(seed: str, left: Iterable[str], texts: Mapping[str, set[int]]) -> list[str]:
+    """The seed and the terms that stand in the texts of those that joined before, until none joins any more."""
+    group, mine, size = [seed], set(texts[seed]), 0
+    while size < len(group):
+        size = len(group)
+        for term in left:
+            if term not in group and len(texts[term] & mine) >= TOGETHER * len(texts[term]):
+                group.append(term)
+                mine |= texts[term]
+    return group
 
 
 def _subtopic(terms: Sequence[str], ours: Sequence[set[str]], theirs: Sequence[set[str]]) -> Subtopic:
     told = set(terms)
     shares = [sum(not told.isdisjoint(text) for text in side) / len(side) for side in (theirs, ours)]
     example = max(range(len(theirs)), key=lambda place: (len(told & theirs[place]), -place))
-    return Subtopic(_without_parts(terms)[:TERMS], *shares, example)
-
-
-def _without_parts(terms: Sequence[str]) -> tuple[str, ...]:
-    """Without words that stand in a pair that was named before, and pairs of words that were."""
-    kept: list[str] = []
-    for term in terms:
-        if not set(term.split()) <= set(" ".join(kept).split()):
-            kept.append(term)
-    return tuple(kept)
+    return Subtopic(tuple(terms[:TERMS]), *shares, example)
