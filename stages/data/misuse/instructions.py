@@ -13,6 +13,8 @@ from stages.data.findings import Finding, Located, seen
 from stages.data.misuse.config import InstructionsConfig
 from stages.data.misuse.exchanges import Exchange, exchange, transforms, without_shared_ends
 
+SEAM = 70  # letters before a cut that an example shows
+
 
 @dataclass(frozen=True)
 class Judged:
@@ -43,9 +45,15 @@ def domain_text_as_instructions(rows: Sequence[Located], config: InstructionsCon
         "answer goes on with the text. A model tuned on them learns to continue texts, not to follow instructions.",
         "Give these documents to the `domain` stage (a data set of format `text`), and tune `sft` on requests with "
         "answers; to teach the documents' content there, write questions about it.",
-        seen((each.located, f"{each.exchanges[0].prompt} → {each.exchanges[0].answer}") for each in cut),
+        seen((each.located, _seam(each.exchanges[0])) for each in cut),
         shares(judged, config),
     )
+
+
+def _seam(cut: Exchange) -> str:
+    """Where the text was cut."""
+    prompt = " ".join(cut.prompt.split())
+    return f"{'…' if len(prompt) > SEAM else ''}{prompt[-SEAM:]} → {cut.answer}"
 
 
 def judge(rows: Sequence[Located], config: InstructionsConfig) -> list[Judged]:
