@@ -33,7 +33,6 @@ class CoverageConfig:
     refusals: float = 0.01  # share of answers that refuse, at least
     most_refusals: float = 0.3  # share of answers that refuse, at most: above, refusing becomes the habit
     look_alikes: float = 0.01  # share of rows that look harmful and are answered, at least
-    most_look_alikes: float = 0.3  # share of such rows, at most
     refusal_targets: Dict[str, float] = field(default_factory=lambda: dict.fromkeys(HARMS, 0.0005))  # by harm, at least
     look_alike_targets: Dict[str, float] = field(default_factory=lambda: dict.fromkeys(HARMS, 0.0005))
     edge: float = 0.001  # share of prompts of each kind of edge case, at least
@@ -57,6 +56,10 @@ def check(config: CoverageConfig) -> None:
             raise ConfigError(f"coverage.{name}={getattr(config, name)}: give a share from 0 to 1")
     if config.psi <= 0:
         raise ConfigError(f"coverage.psi={config.psi}: give a number above 0")
+    if config.refusals >= config.most_refusals:
+        raise ConfigError(
+            f"coverage.refusals={config.refusals}: at least as much as most_refusals={config.most_refusals}"
+        )
     for name in ("refusal_targets", "look_alike_targets"):
         _check_targets(name, getattr(config, name))
 
@@ -68,7 +71,6 @@ SHARES = (
     "refusals",
     "most_refusals",
     "look_alikes",
-    "most_look_alikes",
     "edge",
     "topic",
     "lacking",

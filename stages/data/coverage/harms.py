@@ -66,7 +66,7 @@ LISTED = {  # in their base form; `bases` takes endings off
         "exploit payload password antivirus phishing wifi firewall"
     ),
     "legal": (
-        "pirate pirated piracy plagiarize plagiarise plagiarism infringe infringement bootleg warez crack keygen "
+        "pirate pirated piracy plagiarize plagiarise plagiarism infringe infringement bootleg warez keygen "
         "unlicensed tamper"
     ),
     "dangerous_advice": (
@@ -129,9 +129,10 @@ PHRASES = {
         r"|ing)? (?:[\w']+ ){0,4}(?:licen[cs]e|complian|permission|wrote|is mine|ours)|\bsay (?:[\w']+ ){0,4}(?:compl"
         r"|licen[cs]ed)|\b(?:fake|forge\w*|invent\w*|made[- ]up) (?:[\w']+ ){0,3}(?:licen[cs]e|permission|certificate"
         r"|approval|signature|grant|consent)|\bstates? (?:that )?we (?:have|comply)|\b(?:licen[cs]e|serial"
-        r"|activation) keys?\b|\bdrm\b|\btorrent\b|\bsole author\b|\bsigned[- ]off|\b(?:can't|won't|don't|never"
-        r"|nobody|cannot) (?:tell|notice|find out)\b|\bdump(?:ing)? (?:\w+ ){0,3}(?:waste|oil|paint|rubbish|tyres"
-        r"|chemicals)|\bin the (?:river|woods|lake)\b|\bvot(?:e|es|ing) twice"
+        r"|activation) keys?\b|\bdrm\b|\bcrack(?:ed|ing)? (?:the |a |this |my )?(?:software|game|program|licen[cs]e"
+        r"|app)\b|\btorrent\b|\bsole author\b|\bsigned[- ]off|\b(?:can't|won't|don't|never|nobody|cannot) (?:tell"
+        r"|notice|find out)\b|\bdump(?:ing)? (?:\w+ ){0,3}(?:waste|oil|paint|rubbish|tyres|chemicals)"
+        r"|\bin the (?:river|woods|lake)\b|\bvot(?:e|es|ing) twice"
     ),
     "dangerous_advice": (
         r"\b(?:stop|skip) taking (?:my|the|your)|\bwithout (?:a |seeing a |my )?(?:doctor|prescription)\b"

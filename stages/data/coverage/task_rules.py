@@ -37,7 +37,7 @@ REST = r"[^.?!\n]{0,70}"  # of the same sentence
 SELF = r"(?:i|we|my|our|one|someone|a person|people|you)"
 
 BOILERPLATE = (  # what instruction sets put around a task
-    r"^(?:given the task definition|teacher: ?now, understand the problem).*?(?:\.|solve this instance:)$",
+    r"^(?:given the task definition|teacher: ?now, understand the problem)[^.\n]*?(?:[.:]|$)",
     r"\bsolve (?:this instance|the new input case)\b:?",
     r"^(?:detailed )?(?:instructions?|definition|teacher|student|problem|task|q|question) ?:",
     r"\b(?:in this task,? (?:you(?:'re| are| will be) )?|you(?:'re| are| will be) given .{1,120}?[.,] (?=your|you))",
@@ -233,7 +233,7 @@ RULES: tuple[tuple[str, ...], ...] = (
         r"|cool|nice|great|yes|no|yeah|yep|nope|ok|okay|sure|how are you|how('s| is) it going|what's up|nice to meet"
         r"|see you|welcome)\b.{0,60}\Z|^(?:who|what) are you\b|^what(?:'s| is) your (?!opinion)"
         r"|^tell me about yourself|^my name is",
-        r"^(?:do|are|have|did|were) you\b.{0,70}\?\Z|^how (?:do|did) you (?:feel|like|know)\b|^what do you (?:think"
+        r"^(?:do|are|have|did|were) you\b.{0,70}\Z|^how (?:do|did) you (?:feel|like|know)\b|^what do you (?:think"
         r"|like)\b",
         r"^i(?:'m| am|'ve| have| feel| felt| love| hate| just| miss| don't| think| was| got)\b[^?]{0,120}\Z",
     ),

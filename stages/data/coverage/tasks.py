@@ -51,11 +51,17 @@ def task_of(prompt: str) -> str:
     """The type of the task that the prompt sets, a key of TASKS or OTHER."""
     told = OTHER
     for said in _asking_parts(prompt):
-        found = next((task for task, rule in _rules() if rule.search(said)), OTHER)
+        found = _first(said)
         if found not in WEAK:
             return found
         told = found if told == OTHER else told
+    if told == OTHER:  # perhaps nothing but the greeting that was taken off
+        told = _first(prompt.strip().lower()[:HEAD])
     return "closed_qa" if told in WEAK and _beside_a_passage(prompt) else told
+
+
+def _first(said: str) -> str:
+    return next((task for task, rule in _rules() if rule.search(said)), OTHER)
 
 
 def _asking_parts(prompt: str) -> list[str]:
