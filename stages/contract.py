@@ -5,28 +5,31 @@ measured are named in `dropped.json`, if the contract says that they are to be d
 """
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Dict, List
 
-from omegaconf import MISSING
+from omegaconf import MISSING, OmegaConf
 
-from pipeline.context import Context
-from pipeline.registry import Stage, register
+from pipeline.context import Artifact, Context
+from pipeline.registry import Stage, kind, register
 from pipeline.schema import StageConfig
-from stages.data import artifact
+from stages.data import artifact, leaks
 from stages.data.contract import config as contract
 from stages.data.contract.config import ContractConfig
-from stages.data.contract.examine import examine
+from stages.data.contract.examine import Examined, Samples, examine, levelled
 from stages.data.contract.view import READS, form_of
-from stages.data.findings import LEVELS, Finding, Located
+from stages.data.findings import LEVELS, Finding, Located, worst
 from stages.data.inspect import STAGES
+from stages.data.misuse.order import stage_order
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 MEASURED, UPSTREAM = "measured_", "upstream:"  # before the roles that the planner gives
-SAMPLES = ("production_sample", "domain_sample")
+SAMPLES = ("domain_sample", "production_sample")
+REJECTED = 50  # rejected rows that a quality page is given
 
 
 @dataclass
@@ -52,13 +55,16 @@ class Contract(Stage):
         from stages.models.chain import load_tokenizer
 
         tokenizer = load_tokenizer(ctx.inputs["start"].path / "model")
-        findings = [found for role in own(ctx) for found in look(ctx, role, tokenizer)]
-        told = [found.json() for found in findings]
-        ctx.record("findings", told)
-        (ctx.out / "findings.json").write_text(json.dumps(told, indent=1, ensure_ascii=False) + "\n")
-        counts = {f"{level}s": float(sum(found.level == level for found in findings)) for level in LEVELS}
-        ctx.log(", ".join(f"{count:.0f} {name}" for name, count in counts.items()))
-        return counts
+        leaking, sets = without_leaks(ctx)
+        looked = {role: look(ctx, role, tokenizer) for role in own(ctx)}
+        findings = levelled(ordered(ctx), ctx.config.contract) + leaking
+        everything = [*findings, *(found for each in looked.values() for found in each.findings)]
+        if worst(everything) != "error":
+            ctx.record("data", preview(ctx, tokenizer, sets))
+        for role, found in looked.items():
+            write_page(ctx, role, found, tokenizer)
+            findings += [replace(each, data=ctx.data[role].stage) for each in found.findings]
+        return told(ctx, findings)
 
 
 def own(ctx: Context) -> list[str]:
@@ -66,16 +72,84 @@ def own(ctx: Context) -> list[str]:
     return [role for role in ctx.data if role not in SAMPLES and not role.startswith((MEASURED, UPSTREAM))]
 
 
-def look(ctx: Context, role: str, tokenizer: "PreTrainedTokenizerBase") -> list[Finding]:
-    """What is found in one data set, worst first."""
+def look(ctx: Context, role: str, tokenizer: "PreTrainedTokenizerBase") -> Examined:
+    """What is found in one data set."""
+    rows, config = artifact.located(ctx.data[role]), ctx.config
+    domain, production = (artifact.located(ctx.data[name]) if name in ctx.data else None for name in SAMPLES)
+    samples = Samples(domain, production) if role == "train" else Samples()
+    return examine(rows, judged_as(config.stage, role, rows), config.contract, tokenizer, config.max_length, samples)
+
+
+def judged_as(stage: str, role: str, rows: Sequence[Located]) -> str:
+    """The kind of stage whose contract the rows have: this one's, or for rehearsal of another form that form's own."""
+    form = form_of(rows[0].row) if rows and role != "train" else None
+    return stage if form is None or form in READS[stage] else STAGES[form]
+
+
+def ordered(ctx: Context) -> list[Finding]:
+    """Whether the stage comes in its place."""
+    found = stage_order(ctx.config.after, ctx.inputs["start"]) if ctx.config.stage == "domain" else None
+    return [] if found is None else [found]
+
+
+def without_leaks(ctx: Context) -> tuple[list[Finding], dict[str, Artifact]]:
+    """What is measured as well, and role -> data set without such rows where they are to be dropped.
+
+    Everything that the stage and those before it train on is compared with all that any model is measured on.
+    """
+    config: ContractConfig = ctx.config.contract
+    roles = [role for role in ctx.data if role in own(ctx) or role.startswith(UPSTREAM)]
+    training = {ctx.data[role].stage: artifact.located(ctx.data[role]) for role in roles}
+    measured = {
+        source.stage: artifact.located(source, "heldout")
+        for role, source in ctx.data.items() if role.startswith(MEASURED)
+    }  # fmt: skip
+    found = leaks.leaks(training, measured, config.leak)
+    dropping = config.leaks == "drop"
+    left_out = leaks.dropped(found) if dropping else {}
+    (ctx.out / artifact.DROPPED).write_text(json.dumps(left_out, indent=1) + "\n")
+    told = leaks.finding(found, sum(map(len, training.values())), dropping)
+    findings = [] if told is None else [told] if dropping else levelled([told], config)
+    sets = {role: artifact.without(ctx.data[role], left_out.get(ctx.data[role].stage, ())) for role in roles}
+    return findings, sets
+
+
+def preview(ctx: Context, tokenizer: "PreTrainedTokenizerBase", sets: Mapping[str, Artifact]) -> dict[str, Any]:
+    """The realised mixture and the counts of what the stage would be trained on."""
+    found = kind(ctx.config.stage)
+    config = OmegaConf.merge(OmegaConf.structured(found.config), {"kind": found.name, **ctx.config.training})
+    return found.stage().preview(OmegaConf.to_object(config), tokenizer, sets)
+
+
+def write_page(ctx: Context, role: str, found: Examined, tokenizer: "PreTrainedTokenizerBase") -> None:
+    """quality.html and quality.md of one data set."""
+    from stages.data.quality.page import Page, write
+    from stages.data.quality.samples import lengths, sample
+
     source, config = ctx.data[role], ctx.config
     rows = artifact.located(source)
-    stage = trains(config.stage, rows)
-    found = examine(rows, stage, config.contract, tokenizer, config.max_length)
-    return [replace(finding, data=source.stage) for finding in found]
+    stage = judged_as(config.stage, role, rows)
+    page = Page(
+        title=f"{source.stage}, for {ctx.stage.removeprefix('check_')} of {ctx.experiment}", stage=stage,
+        counts=json.loads((source.path / "quality.json").read_text()), rejected=rejected(source),
+        findings=found.findings, tables=found.tables, mixture=ctx.sections.get("data", {}).get("mixture", {}),
+        lengths=lengths(rows, stage, tokenizer), samples=sample(rows, stage, tokenizer, config.max_length, config.seed),
+        max_length=config.max_length,
+    )  # fmt: skip
+    write(page, ctx.out / "quality" / source.stage)
 
 
-def trains(stage: str, rows: Sequence[Located]) -> str:
-    """The kind of stage whose contract the rows have: this one's, or for rehearsal of another form that form's own."""
-    form = form_of(rows[0].row) if rows else None
-    return stage if form is None or form in READS[stage] else STAGES[form]
+def rejected(source: Artifact) -> list[dict[str, Any]]:
+    """The first rows that were rejected when the data set was prepared."""
+    with (source.path / "rejected.jsonl").open(encoding="utf-8") as lines:
+        return [json.loads(line) for line in islice(lines, REJECTED)]
+
+
+def told(ctx: Context, findings: Sequence[Finding]) -> dict[str, float]:
+    """Record the findings, worst first; returns how many there are of each level."""
+    plain = [asdict(found) for found in sorted(findings, key=lambda each: LEVELS.index(each.level))]
+    ctx.record("findings", plain)
+    (ctx.out / "findings.json").write_text(json.dumps(plain, indent=1, ensure_ascii=False) + "\n")
+    counts = {f"{level}s": float(sum(found.level == level for found in findings)) for level in LEVELS}
+    ctx.log(", ".join(f"{count:.0f} {name}" for name, count in counts.items()))
+    return counts

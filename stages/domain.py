@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 
 REPLAY = "upstream:sft"  # rows of the data that the nearest `sft` upstream was trained on
 WRITTEN = "sampled:start"  # text that the start model writes itself
+NO_SFT = (
+    "rehearsal replays the data of an upstream `sft` stage, and there is none above this stage; put `sft` before "
+    "`domain`, or set rehearsal.share=0"
+)
 PARTS = {REPLAY: "replay", WRITTEN: "sampled"}  # what they are called in the mixture
 
 Write = Callable[[int], list[dict[str, Any]]]  # a number of tokens -> rows of about so many
@@ -62,6 +66,8 @@ class Domain(Stage):
     def preview(
         self, config: DomainConfig, tokenizer: "PreTrainedTokenizerBase", sets: Mapping[str, Artifact]
     ) -> dict[str, Any]:
+        if {REPLAY, "safety"} & _wanted(config.rehearsal).keys() and REPLAY not in sets:
+            raise DataError(NO_SFT)
         _, parts, counts = realised(config, tokenizer, sets)
         return {**counts, "mixture": {name: asdict(part) for name, part in parts.items()}}
 
@@ -181,8 +187,5 @@ def upstream_sft_data(ctx: Context) -> Artifact:
         if current.kind == "sft":
             return ctx.lineage[manifest["payload"]["data"]["train"]]
         if "policy" not in manifest["inputs"]:
-            raise DataError(
-                "rehearsal replays the data of an upstream `sft` stage, and there is none above this stage; put `sft` "
-                "before `domain`, or set rehearsal.share=0"
-            )
+            raise DataError(NO_SFT)
         current = ctx.lineage[manifest["inputs"]["policy"]["id"]]

@@ -20,6 +20,7 @@ settings.load_profile("journeyman")
 EXPERIMENT = """# @package _global_
 defaults:
   - override /tracker: none
+  - override /contract: null
   - _self_
 name: chain
 budget: none

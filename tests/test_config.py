@@ -1,6 +1,10 @@
 """Compositions are remembered as long as nothing that Hydra read has changed; and what a config may hold."""
 
+import importlib
+from pathlib import Path
+
 import pytest
+import yaml
 
 import pipeline.compose as compose
 import pipeline.config as config
@@ -161,3 +165,15 @@ def test_a_required_value_that_is_missing_is_named(toys):
 
     with pytest.raises(ConfigError, match=r"gates\.g\.rule: a value is required"):
         typed("gates.g", Gate, {"stage": "first", "suite": "quiz"})
+
+
+# -- the contract -------------------------------------------------------------------------------------------------
+def test_the_shipped_contract_is_what_the_code_takes_by_itself():
+    from stages.data.contract.config import DEFAULT_LEVELS, ContractConfig
+
+    folder = Path(importlib.import_module("conf").__path__[0]) / "contract"
+    shipped = yaml.safe_load((folder / "default.yaml").read_text())
+    assert shipped["levels"] == DEFAULT_LEVELS
+    assert typed("contract", ContractConfig, {**shipped, "levels": {}}) == ContractConfig()
+    strict = yaml.safe_load((folder / "strict.yaml").read_text())["levels"]
+    assert strict == {code: "error" for code, level in DEFAULT_LEVELS.items() if level == "warning"}

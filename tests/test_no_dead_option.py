@@ -22,6 +22,7 @@ from pipeline.errors import ConfigError
 from pipeline.identity import canonical, leaf_diff
 from pipeline.registry import load_kinds
 from pipeline.schema import Evaluation, Experiment, Gate, ModelConfig, PeftConfig, Runtime, Suite, Tracker
+from stages.data.contract.config import ContractConfig
 from stages.data.shares import Mixture
 from stages.data.split import Split
 from stages.domain import Rehearsal
@@ -43,6 +44,7 @@ TRAINING = {
     "batch_size": 16,
     "step": "trl",
     "train": {"learning_rate": 0.5},
+    "contract": {"leaks": "drop"},
     "peft.method": "other",
     "peft.r": 3,
     "peft.alpha": 5.0,
@@ -57,6 +59,25 @@ MODEL = {
     "chat_template": "mine.jinja",
     "trust_remote_code": True,
 }
+
+
+def others(config, prefix):
+    """Dotted name -> another value, for every leaf of a config of numbers, lists and mappings."""
+    found = {}
+    for field in fields(config):
+        value = getattr(config, field.name)
+        if is_dataclass(value):
+            found |= others(value, f"{prefix}{field.name}.")
+        elif isinstance(value, dict):
+            found[prefix + field.name] = dict(list(value.items())[1:]) if value else {"wrong_form": "warning"}
+        elif isinstance(value, list):
+            found[prefix + field.name] = value[1:]
+        elif isinstance(value, str):
+            found[prefix + field.name] = "drop"
+        else:
+            found[prefix + field.name] = value / 2 if isinstance(value, float) else value + 1
+    return found
+
 
 # kind -> option -> another value. Options of which a user sees nothing are in UNREACHABLE, refused ones in REFUSED.
 CHANGES = {
@@ -100,6 +121,15 @@ CHANGES = {
         "rehearsal.sampled.temperature": 0.5,
     },
     "dpo": {**TRAINING, "max_pairs": 5},
+    "contract": {
+        **PLACES,
+        "seed": 7,
+        "stage": "dpo",
+        "max_length": 99,
+        "training": {"max_tokens": 5},
+        "after": ["domain"],
+        **others(ContractConfig(), "contract."),
+    },
     "evaluate": {
         **PLACES,
         "suites": {"s": Suite("choice", "d")},
@@ -109,6 +139,7 @@ CHANGES = {
 # The planner makes these configs itself, from `model` and `eval`, and gives no way to set the rest.
 UNREACHABLE = {
     "base": {"kind", "inputs", "data", "seed", *(f"runtime.{name}" for name in RUNTIME)},
+    "contract": {f"runtime.{name}" for name in RUNTIME},
     "evaluate": {"seed"},
 }
 REFUSED = {
@@ -165,7 +196,7 @@ def test_a_change_arrives_in_the_identity_unless_it_says_how_or_where(kind):
         if name in PLACES:
             continue
         found = leaf_diff(canonical(config), canonical(changed(config, name, value)))
-        if name.startswith("runtime."):
+        if name.startswith("runtime.") or name == "contract":
             assert found == [], name
         else:
             assert found and all(change.key.startswith(name) for change in found), name
@@ -221,10 +252,16 @@ def readings(bench, base, sft, rows, tmp_path_factory):
     (heldout.path / "data" / "heldout.jsonl").write_text(json.dumps(rows.text(1)[0]) + "\n")
     sets = {name: bench.data(name, made) for name, made in (("text", rows.text(40)), ("pairs", rows.pairs(4)))}
     general = bench.data("general", rows.chat(8, start=700))
+    (folder / "chats.jsonl").write_text("".join(json.dumps({"messages": r["messages"]}) + "\n" for r in rows.chat(8)))
     chats = bench.data("chats", rows.chat(8))
     one = {"max_steps": 1}
-    prepare, evaluate, start = (kinds()[name].config for name in ("prepare", "evaluate", "base"))
+    prepare, evaluate, start, check = (kinds()[name].config for name in ("prepare", "evaluate", "base", "contract"))
     suites = {"s": Suite("perplexity", "heldout")}
+    files = {"sft": ("chat", "chats.jsonl"), "domain": ("text", "mine.jsonl")}
+    prepared = {}
+    for stage, (form, name) in files.items():
+        config = prepare(format=form, files=[str(folder / name)])
+        prepared[stage] = {"train": bench.run(bench.context(stage, config, {}, {})).artifact}
     runs = [
         (start(kind="base", model=ModelConfig(source=str(folder / "model"))), {}, {}),
         (prepare(kind="prepare", format="text", files=[str(folder / "mine.jsonl")]), {}, {}),
@@ -238,6 +275,8 @@ def readings(bench, base, sft, rows, tmp_path_factory):
         (bench.config("domain", data={"train": "d"}, train=one, rehearsal=Rehearsal(sources={"sampled:start": 1.0})),
          {"policy": sft.artifact}, {"train": sets["text"]}),
         (bench.config("dpo", data={"train": "d"}, train=one), {"policy": base}, {"train": sets["pairs"]}),
+        (check(kind="contract", stage="sft", training={"max_tokens": 100}), {"start": base}, prepared["sft"]),
+        (check(kind="contract", stage="domain", training={"max_tokens": 9}), {"start": base}, prepared["domain"]),
         (evaluate(kind="evaluate", suites=suites), {"model": base}, {"heldout": heldout}),
     ]  # fmt: skip
     found = {}
@@ -395,7 +434,7 @@ def test_inputs_and_data_decide_the_id(experiment):
 
 
 def test_every_part_of_an_experiment_has_a_test_here():
-    parts = {"model", "data", "stages", "eval", "gates", "tracker", "store", "identity"}
+    parts = {"model", "data", "stages", "eval", "gates", "contract", "tracker", "store", "identity"}
     assert {field.name for field in fields(Experiment)} == parts | {"name", "description", "budget"}
     assert set(options(ModelConfig)) == MODEL.keys()
     assert set(options(Suite)) == {"measure", "data", "limit", "params"}
@@ -416,7 +455,15 @@ def test_models_of_an_evaluation_are_those_that_are_evaluated(experiment):
 )  # fmt: skip
 def test_a_suite_decides_the_id_of_every_evaluation_and_of_nothing_else(experiment, word):
     before, after = ids(experiment()), ids(experiment(word))
-    assert {name for name in before if before[name] != after[name]} == {n for n in before if n.startswith("eval_")}
+    kinds = ("eval_", "check_") if word.endswith("data=smoke_chat") else ("eval_",)  # what is measured is compared
+    assert {name for name in before if before[name] != after[name]} == {n for n in before if n.startswith(kinds)}
+
+
+@pytest.mark.parametrize("word", ["contract.near_duplicates=0.5", "+stages.sft.contract.near_duplicates=0.5"])
+def test_a_contract_decides_the_id_of_its_checks_and_of_nothing_else(experiment, word):
+    before, after = ids(experiment()), ids(experiment(word))
+    checks = {"check_sft"} if "sft" in word else {name for name in before if name.startswith("check_")}
+    assert {name for name in before if before[name] != after[name]} == checks
 
 
 def test_strict_identity_takes_the_code_in(experiment):

@@ -5,7 +5,7 @@ import os
 import signal
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Dict, List
+from typing import Any, Dict, List, Optional
 
 from pipeline.context import Context
 from pipeline.errors import ConfigError, DataError
@@ -27,8 +27,16 @@ class Base(Stage):
 
 
 @dataclass
+class ToySplit:
+    method: str = "holdout"
+    k: int = 3
+    fold: Optional[int] = None
+
+
+@dataclass
 class PrepareConfig(StageConfig):
     files: List[str] = field(default_factory=list, metadata=NOT_IDENTITY)
+    split: ToySplit = field(default_factory=ToySplit)
 
 
 @register("prepare", config=PrepareConfig)
@@ -42,6 +50,7 @@ class Prepare(Stage):
         text = "".join(Path(name).read_text() for name in ctx.config.files)
         (ctx.out / "data").mkdir()
         (ctx.out / "data" / "train.jsonl").write_text(text)
+        (ctx.out / "data" / "fold.txt").write_text(str(ctx.config.split.fold or 0))
         ctx.record("data", {"rows_kept": text.count("\n")})
         return {"rows": float(text.count("\n"))}
 
@@ -71,19 +80,21 @@ class Toy(Stage):
         )
         with (ctx.ckpt.parent / "runs.txt").open("a") as stream:
             stream.write(f"{os.getpid()}\n")
+        fold = sum(int((data.path / "data" / "fold.txt").read_text()) for data in ctx.data.values())
         start, value = self.resume(ctx)
         ctx.log(f"starts at step {start}")
         for step in range(start, ctx.config.train["max_steps"]):
             value += ctx.config.add
             self.save(ctx, step + 1, value)
             if step == 1:
-                self.fail(trouble)
+                self.fail(trouble.removesuffix(f" in fold {fold}"))
+        value += fold * fold
         (ctx.out / "model.txt").write_text(str(value))
         ctx.record(
             "training",
             {"start_step": start, "end_step": step_end(ctx, trouble), "max_steps": ctx.config.train["max_steps"]},
         )
-        return {"value": value, "loss": float("nan") if trouble == "nan" else 0.25}
+        return {"value": value, "loss": float("nan") if trouble == "nan" else 0.25, "final_loss": 0.25 * fold}
 
     def resume(self, ctx: Context) -> tuple[int, float]:
         found = sorted(ctx.ckpt.glob("checkpoint-*/trainer_state.json"))
@@ -122,8 +133,6 @@ def step_end(ctx: Context, trouble: str) -> int:
 class ToyContract:
     finds: str = ""  # the level of the one thing that is found; "" = nothing
     leaks: str = "refuse"
-    levels: Dict[str, str] = field(default_factory=dict)
-    accepted: Dict[str, str] = field(default_factory=dict)
 
 
 @dataclass

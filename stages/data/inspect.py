@@ -5,12 +5,13 @@ import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from functools import cache
-from importlib.util import find_spec
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from stages.data import conversion, formats, readers
+from stages.data.contract.config import ContractConfig
+from stages.data.contract.examine import EXAMINED, examine
 from stages.data.conversion import Chunk
 from stages.data.findings import Finding, Located, seen, worst
 from stages.data.outcome import Outcome, fill
@@ -18,7 +19,6 @@ from stages.data.progress import bar, end_bar
 
 SHOWN = 2  # rows of the sample
 SHOWN_LETTERS = 1500  # of each
-EXAMINED = 200_000  # rows, the first ones, that are held in memory and examined
 MAX_LENGTH = 2048  # tokens, for findings that need a length; no stage says it here
 STAGES = {  # form -> the kind of stage that would be trained on it
     "chat": "sft",
@@ -158,12 +158,9 @@ def _unusable(rejected: list[dict[str, Any]], outcome: Outcome) -> Iterator[Find
 
 def _examined(rows: list[Located], form: str) -> list[Finding]:
     """What the contract of the stage that trains on such rows finds in them."""
-    if form not in STAGES or find_spec("stages.data.contract.examine") is None:
+    if form not in STAGES:
         return []
-    from stages.data.contract.config import ContractConfig
-    from stages.data.contract.examine import examine
-
-    return list(examine(rows, STAGES[form], ContractConfig(), tokenizer=None, max_length=MAX_LENGTH))
+    return examine(rows, STAGES[form], ContractConfig(), tokenizer=None, max_length=MAX_LENGTH).findings
 
 
 def rendered(row: dict[str, Any]) -> str:

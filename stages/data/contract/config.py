@@ -6,7 +6,11 @@ from difflib import get_close_matches
 from typing import Dict, List
 
 from pipeline.errors import ConfigError
+from stages.data.coverage import config as coverage
+from stages.data.coverage.config import CoverageConfig
 from stages.data.findings import LEVELS
+from stages.data.leaks import LeakConfig
+from stages.data.misuse.config import GenericConfig, InstructionsConfig
 
 OFF = "off"
 DEFAULT_LEVELS = {
@@ -71,6 +75,10 @@ class ContractConfig:
     tied: float = 0.5  # share of tied votes above which annotators cannot tell the answers apart
     personal: List[str] = field(default_factory=lambda: list(PERSONAL))
     regions: List[str] = field(default_factory=lambda: ["US"])  # countries of phone numbers without a country's code
+    instructions: InstructionsConfig = field(default_factory=InstructionsConfig)
+    generic: GenericConfig = field(default_factory=GenericConfig)
+    coverage: CoverageConfig = field(default_factory=CoverageConfig)
+    leak: LeakConfig = field(default_factory=LeakConfig)
 
 
 def check(config: ContractConfig) -> None:
@@ -92,6 +100,7 @@ def check(config: ContractConfig) -> None:
         if kind not in PERSONAL:
             raise ConfigError(f"personal: unknown kind '{kind}'{suggestion(kind, PERSONAL)}")
     _check_regions(config)
+    coverage.check(config.coverage)
 
 
 def _check_thresholds(config: ContractConfig) -> None:
@@ -118,6 +127,7 @@ def suggestion(name: str, known: Collection[str]) -> str:
 
 
 def level_of(config: ContractConfig, code: str) -> str:
-    """error | warning | info | off. A warning that is accepted is an info."""
-    level = config.levels.get(code, DEFAULT_LEVELS[code])
-    return "info" if level == "warning" and code in config.accepted else level
+    """error | warning | info | off. What is a warning, unless `levels` raises it, is an info where it is accepted."""
+    default = DEFAULT_LEVELS[code]
+    level = config.levels.get(code, default)
+    return "info" if code in config.accepted and "warning" in (level, default) and level != OFF else level

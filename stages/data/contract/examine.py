@@ -1,15 +1,23 @@
-"""All checks of the contract, one after another, over the rows that a stage is to be trained on."""
+"""All checks of one data set, for the stage that is to be trained on it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from stages.data.contract import structure
 from stages.data.contract.config import OFF, ContractConfig, level_of
-from stages.data.contract.view import Found, Scope
+from stages.data.contract.view import ANSWERS, Found, Scope
+from stages.data.coverage.result import Table
+from stages.data.coverage.survey import coverage
 from stages.data.findings import LEVELS, Finding, Located, seen
+from stages.data.misuse.generic import generic_data_as_domain
+from stages.data.misuse.instructions import domain_text_as_instructions
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
+
+EXAMINED = 200_000  # rows of a data set, the first ones, that are held in memory and examined
 
 Check = Callable[[Scope], Found | None]  # named like the code of its finding
 CHECKS: tuple[Check, ...] = (
@@ -20,31 +28,49 @@ CHECKS: tuple[Check, ...] = (
 )
 
 
+@dataclass(frozen=True)
+class Samples:
+    """What the rows are compared with, where a user declares it: texts of the domain, rows from production."""
+
+    domain: Sequence[Located] | None = None
+    production: Sequence[Located] | None = None
+
+
+@dataclass(frozen=True)
+class Examined:
+    """Findings, worst first, and the tables of the quality page."""
+
+    findings: list[Finding]
+    tables: list[Table]
+
+
 def examine(
     rows: Sequence[Located],
     stage: str,
     config: ContractConfig,
     tokenizer: "PreTrainedTokenizerBase | None",
     max_length: int,
-) -> list[Finding]:
-    """What the contract of `stage` (sft | domain | reward | dpo | ppo) finds in the rows, worst first.
+    samples: Samples = Samples(),
+) -> Examined:
+    """What the contract of `stage` (sft | domain | reward | dpo | kto | ppo) finds in the rows.
 
-    Without a tokenizer nothing is said about tokens. A check whose level is `off` does not run.
+    Without a tokenizer nothing is said about tokens. Only the first EXAMINED rows are looked at, which is said.
     """
-    scope = Scope(rows, stage, config, tokenizer, max_length)
-    return run_checks(CHECKS, scope)
+    scope = Scope(rows[:EXAMINED], stage, config, tokenizer, max_length)
+    surveyed = coverage(scope.rows, stage, config.coverage, samples.production)
+    found = chain(_not_examined(len(rows)), run_checks(CHECKS, scope), _misused(scope, samples), surveyed.findings)
+    return Examined(levelled(found, config), surveyed.tables)
 
 
 def run_checks(checks: Sequence[Check], scope: Scope) -> list[Finding]:
-    """The findings of those checks that found something."""
+    """The findings of those checks that found something. A check whose level is `off` does not run."""
     asked = [check for check in checks if level_of(scope.config, check.__name__) != OFF]
     told = [(check.__name__, check(scope)) for check in asked]
-    findings = [finding(code, found, scope) for code, found in told if found is not None]
-    return sorted(findings, key=lambda each: LEVELS.index(each.level))
+    return [_finding(code, found, scope) for code, found in told if found is not None]
 
 
-def finding(code: str, found: Found, scope: Scope) -> Finding:
-    """What a check found, with its level and with rows to look at."""
+def _finding(code: str, found: Found, scope: Scope) -> Finding:
+    """What a check found, with rows to look at."""
     return Finding(
         level_of(scope.config, code),
         code,
@@ -55,3 +81,45 @@ def finding(code: str, found: Found, scope: Scope) -> Finding:
         seen((scope.rows[mark.index], mark.text) for mark in found.marks),
         dict(found.detail),
     )
+
+
+def _misused(scope: Scope, samples: Samples) -> list[Finding]:
+    """Documents among instructions, general text among a domain's documents."""
+    rows = [item.located for item in scope.items]
+    if scope.stage == "sft":
+        found = domain_text_as_instructions(rows, scope.config.instructions)
+    elif scope.stage == "domain":
+        texts = None if samples.domain is None else [text for located in samples.domain for text in _texts(located)]
+        found = generic_data_as_domain(rows, texts, scope.config.generic)
+    else:
+        return []
+    return [] if found is None else [found]
+
+
+def _texts(located: Located) -> list[str]:
+    """What a row of a sample says, whatever its form."""
+    row = located.row
+    turns = [turn.get("content") or "" for turn in (*row.get("messages", ()), *row.get("prompt", ()))]
+    return [*turns, *(row[name] for names in ANSWERS.values() for name in names if isinstance(row.get(name), str))]
+
+
+def _not_examined(count: int) -> list[Finding]:
+    if count <= EXAMINED:
+        return []
+    return [
+        Finding(
+            "info", "not_examined", count - EXAMINED, count,
+            f"Only the first {EXAMINED} of {count} rows were examined.",
+            "Nothing needs to be done; to have others examined, put them first.",
+        )
+    ]  # fmt: skip
+
+
+def levelled(findings: Iterable[Finding], config: ContractConfig) -> list[Finding]:
+    """The findings with the levels and the accepted reasons of the configuration, worst first; without those `off`."""
+    found = [
+        replace(each, level=level_of(config, each.code), accepted=config.accepted.get(each.code, ""))
+        for each in findings
+        if level_of(config, each.code) != OFF
+    ]
+    return sorted(found, key=lambda each: LEVELS.index(each.level))

@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from stages.data.contract.config import ContractConfig
 from stages.data.findings import Located
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
+
+    from stages.data.contract.config import ContractConfig
 
 FORMS = {  # form -> the fields that tell it; the first that fits is the row's
     "chat": ("messages",),
@@ -95,7 +96,7 @@ class Scope:
 
     rows: Sequence[Located]
     stage: str
-    config: ContractConfig
+    config: "ContractConfig"
     tokenizer: "PreTrainedTokenizerBase | None"
     max_length: int
 

@@ -53,7 +53,8 @@ def test_what_is_published(stage, base):
     assert all({"learning_rate", "grad_norm", "loss"} <= entry.keys() for entry in history)
     assert made.metrics["steps"] == 6 and made.metrics["final_loss"] < made.metrics["first_loss"]
     assert made.sections["training"] == {
-        "start_step": 0, "end_step": 6, "max_steps": 6, "step": "fast (fused: 14 low-rank layers, 2 QKVs, 2 MLPs, 5 norms)",
+        "start_step": 0, "end_step": 6, "max_steps": 6,
+        "step": "fast (fused: 14 low-rank layers, 2 QKVs, 2 MLPs, 5 norms)",
     }  # fmt: skip
     assert made.sections["timing"].keys() == {"load_seconds", "train_seconds"}
 
