@@ -208,8 +208,9 @@ def without_shared_ends(prompts: Sequence[str], share: float) -> list[str]:
     `Continue the text:` and `### Response:` tell nothing about a row; `Translate into German:` does.
     """
     opening = _shared([prompt.split(None, LONG)[:LONG] for prompt in prompts], share)
-    while opening and not (opening[-1][-1] in ":.!?>-" or EMPTY.search(" ".join(opening))):
-        opening.pop()  # a beginning of sentences, such as "Write a function that"
+    ended = max((place for place, word in enumerate(opening, 1) if word[-1] in ":.!?>-"), default=0)
+    if ended or not EMPTY.search(" ".join(opening)):
+        opening = opening[:ended]  # the rest is a beginning of sentences, such as "Write a function that"
     begun = [_without(prompt, opening) for prompt in prompts] if not asking(" ".join(opening)) else list(prompts)
     ending = _shared([prompt.rsplit(None, LONG)[:0:-1] for prompt in begun], share)[::-1]
     empty = EMPTY.search(" ".join(ending)) and not asking(" ".join(ending))
