@@ -18,8 +18,9 @@ from pipeline.schema import StageConfig
 from stages.data import artifact, leaks
 from stages.data.contract import config as contract
 from stages.data.contract.config import ContractConfig
-from stages.data.contract.examine import Examined, Samples, examine, levelled
+from stages.data.contract.examine import examine, levelled, survey
 from stages.data.contract.view import READS, form_of
+from stages.data.coverage.result import Coverage
 from stages.data.findings import LEVELS, Finding, Located, worst
 from stages.data.inspect import STAGES
 from stages.data.misuse.order import stage_order
@@ -72,12 +73,16 @@ def own(ctx: Context) -> list[str]:
     return [role for role in ctx.data if role not in SAMPLES and not role.startswith((MEASURED, UPSTREAM))]
 
 
-def look(ctx: Context, role: str, tokenizer: "PreTrainedTokenizerBase") -> Examined:
-    """What is found in one data set."""
+def look(ctx: Context, role: str, tokenizer: "PreTrainedTokenizerBase") -> Coverage:
+    """What is found in one data set, and tables of it. What is only rehearsed need not cover anything by itself."""
     rows, config = artifact.located(ctx.data[role]), ctx.config
-    domain, production = (artifact.located(ctx.data[name]) if name in ctx.data else None for name in SAMPLES)
-    samples = Samples(domain, production) if role == "train" else Samples()
-    return examine(rows, judged_as(config.stage, role, rows), config.contract, tokenizer, config.max_length, samples)
+    stage = judged_as(config.stage, role, rows)
+    sample, production = (artifact.located(ctx.data[name]) if name in ctx.data else None for name in SAMPLES)
+    found = examine(rows, stage, config.contract, tokenizer, config.max_length, sample)
+    if stage != config.stage:
+        return Coverage(found, [])
+    covered = survey(rows, stage, config.contract, production)
+    return Coverage(found + covered.findings, covered.tables)
 
 
 def judged_as(stage: str, role: str, rows: Sequence[Located]) -> str:
@@ -121,7 +126,7 @@ def preview(ctx: Context, tokenizer: "PreTrainedTokenizerBase", sets: Mapping[st
     return found.stage().preview(OmegaConf.to_object(config), tokenizer, sets)
 
 
-def write_page(ctx: Context, role: str, found: Examined, tokenizer: "PreTrainedTokenizerBase") -> None:
+def write_page(ctx: Context, role: str, found: Coverage, tokenizer: "PreTrainedTokenizerBase") -> None:
     """quality.html and quality.md of one data set."""
     from stages.data.quality.page import Page, write
     from stages.data.quality.samples import lengths, sample

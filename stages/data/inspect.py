@@ -11,7 +11,7 @@ from typing import Any
 
 from stages.data import conversion, formats, readers
 from stages.data.contract.config import ContractConfig
-from stages.data.contract.examine import EXAMINED, examine
+from stages.data.contract.examine import EXAMINED, examine, survey
 from stages.data.conversion import Chunk
 from stages.data.findings import Finding, Located, seen, worst
 from stages.data.outcome import Outcome, fill
@@ -157,10 +157,11 @@ def _unusable(rejected: list[dict[str, Any]], outcome: Outcome) -> Iterator[Find
 
 
 def _examined(rows: list[Located], form: str) -> list[Finding]:
-    """What the contract of the stage that trains on such rows finds in them."""
+    """What the contract of the stage that trains on such rows finds in them, and what they do not cover."""
     if form not in STAGES:
         return []
-    return examine(rows, STAGES[form], ContractConfig(), tokenizer=None, max_length=MAX_LENGTH).findings
+    stage, config = STAGES[form], ContractConfig()
+    return examine(rows, stage, config, None, MAX_LENGTH) + survey(rows, stage, config).findings
 
 
 def rendered(row: dict[str, Any]) -> str:

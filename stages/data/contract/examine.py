@@ -1,14 +1,14 @@
-"""All checks of one data set, for the stage that is to be trained on it."""
+"""All checks of one data set, for the stage that is to be trained on it; and what its rows do not cover."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import chain
 from typing import TYPE_CHECKING
 
 from stages.data.contract import structure
 from stages.data.contract.config import OFF, ContractConfig, level_of
 from stages.data.contract.view import ANSWERS, Found, Scope
-from stages.data.coverage.result import Table
+from stages.data.coverage.result import Coverage
 from stages.data.coverage.survey import coverage
 from stages.data.findings import LEVELS, Finding, Located, seen
 from stages.data.misuse.generic import generic_data_as_domain
@@ -28,38 +28,29 @@ CHECKS: tuple[Check, ...] = (
 )
 
 
-@dataclass(frozen=True)
-class Samples:
-    """What the rows are compared with, where a user declares it: texts of the domain, rows from production."""
-
-    domain: Sequence[Located] | None = None
-    production: Sequence[Located] | None = None
-
-
-@dataclass(frozen=True)
-class Examined:
-    """Findings, worst first, and the tables of the quality page."""
-
-    findings: list[Finding]
-    tables: list[Table]
-
-
 def examine(
     rows: Sequence[Located],
     stage: str,
     config: ContractConfig,
     tokenizer: "PreTrainedTokenizerBase | None",
     max_length: int,
-    samples: Samples = Samples(),
-) -> Examined:
-    """What the contract of `stage` (sft | domain | reward | dpo | kto | ppo) finds in the rows.
+    domain_sample: Sequence[Located] | None = None,
+) -> list[Finding]:
+    """What the contract of `stage` (sft | domain | reward | dpo | kto | ppo) finds in the rows, worst first.
 
     Without a tokenizer nothing is said about tokens. Only the first EXAMINED rows are looked at, which is said.
+    `domain_sample`: rows of the domain that a user declares.
     """
     scope = Scope(rows[:EXAMINED], stage, config, tokenizer, max_length)
-    surveyed = coverage(scope.rows, stage, config.coverage, samples.production)
-    found = chain(_not_examined(len(rows)), run_checks(CHECKS, scope), _misused(scope, samples), surveyed.findings)
-    return Examined(levelled(found, config), surveyed.tables)
+    return levelled(chain(_not_examined(len(rows)), run_checks(CHECKS, scope), _misused(scope, domain_sample)), config)
+
+
+def survey(
+    rows: Sequence[Located], stage: str, config: ContractConfig, production_sample: Sequence[Located] | None = None
+) -> Coverage:
+    """What the rows do not cover, against what a user declares as rows from production, and tables of what they do."""
+    found = coverage(rows[:EXAMINED], stage, config.coverage, production_sample)
+    return replace(found, findings=levelled(found.findings, config))
 
 
 def run_checks(checks: Sequence[Check], scope: Scope) -> list[Finding]:
@@ -83,13 +74,13 @@ def _finding(code: str, found: Found, scope: Scope) -> Finding:
     )
 
 
-def _misused(scope: Scope, samples: Samples) -> list[Finding]:
+def _misused(scope: Scope, sample: Sequence[Located] | None) -> list[Finding]:
     """Documents among instructions, general text among a domain's documents."""
     rows = [item.located for item in scope.items]
     if scope.stage == "sft":
         found = domain_text_as_instructions(rows, scope.config.instructions)
     elif scope.stage == "domain":
-        texts = None if samples.domain is None else [text for located in samples.domain for text in _texts(located)]
+        texts = None if sample is None else [text for located in sample for text in _texts(located)]
         found = generic_data_as_domain(rows, texts, scope.config.generic)
     else:
         return []
