@@ -15,6 +15,8 @@ from stages.data.misuse.config import GenericConfig
 from stages.data.misuse.vocabulary import Text, pieces, prose, read, specialist
 
 SHOWN = 12  # words of a vocabulary that a message names
+KNOWN = 40  # specialist words that a sample must have before documents can be far from it
+DENSE = 0.25  # weight of its words in a sample that counts at most: a list of terms is denser than any document
 PIECE = 200  # words of a piece, where there are too few documents to see what recurs
 REMEDY = (
     "Give the `domain` stage the field's own documents (a data set of format `text`); conversations belong to `sft`, "
@@ -81,8 +83,8 @@ def declared(sample: Sequence[str], config: GenericConfig) -> Domain | None:
     texts = _texts(_spread(sample, config.most_rows), config)
     halves = texts[::2], texts[1::2]
     across = [text.weight(specialist(other)) for half, other in (halves, halves[::-1]) for text in half]
-    weight = median(across) if across else 0.0
-    return Domain(specialist(texts), weight) if weight > 0 else None
+    weight, terms = median(across) if across else 0.0, specialist(texts)
+    return Domain(terms, min(weight, DENSE)) if weight > 0 and len(terms) >= KNOWN else None
 
 
 def judge(
