@@ -131,7 +131,8 @@ def _too_few(
         f"{share(len(having), len(found))} {_rows(code, pairs)}"
         + (f"; the target is {wanted}." if len(having) < wanted else ", but not of every kind.")
         + (f" None of: {', '.join(none)}." if none else "")
-        + (f" Fewer than the target of: {', '.join(few)}." if few else ""),
+        + (f" Fewer than the target of: {', '.join(few)}." if few else "")
+        + (f" The words of {held[UNNAMED]} more name no category." if held[UNNAMED] and lacking else ""),
         _collect(code, max(0, wanted - len(having)), lacking, what, pairs),
         [(each.asked.item.located, each.asked.text) for each in having],
         {"by_category": {str(harm): count for harm, count in held.items()}, "lacking": lacking},

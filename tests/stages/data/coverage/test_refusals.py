@@ -68,6 +68,6 @@ def test_targets_by_category_and_ceiling():
     found = stances(asked(rows, "sft"))
     assert refusal_share(found, CoverageConfig(refusal_targets={"violence": 0.03})) is None
     few = refusal_share(found, CoverageConfig(refusal_targets={"violence": 0.05, "drugs": 0}))
-    assert "violence (3 of 5)" in few.message and "drugs" not in few.message
+    assert "violence (3 of 5)" in few.message and "name no category" not in few.message and "drugs" not in few.message
     assert refusal_share(found, CoverageConfig(refusal_targets={}, most_refusals=0.02)).count == 3
     assert ("violence and weapons", 3, 3, 0) in table(found, CoverageConfig()).rows

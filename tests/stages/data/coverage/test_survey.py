@@ -110,7 +110,7 @@ def test_documents_are_only_held_against_production():
         ),
         ("formats/llamafactory/alpaca_en_demo.json", {"refusal_share", "look_alike_share"}),
         ("instructions/selfinstruct_seed.jsonl", {"refusal_share", "look_alike_share"}),
-        ("formats/hh_harmless_base_test.jsonl.gz", set()),
+        ("formats/llamafactory/dpo_en_demo.json", {"refusal_share"}),
     ],
 )
 def test_real_sets(name, codes):
