@@ -134,13 +134,13 @@ def _run(options: argparse.Namespace, screen: Screen) -> Answer:
         opened = _opened_by_sweep(options)
         if opened:
             screen.say(f"{folds.told(opened)} for each cell of the sweep")
-        return _multirun(options, screen, folds.sweep(opened) if opened else [])
+        return _multirun(options, screen, opened)
     planned = _plan_of(options, options.overrides)
     opened = _opened(planned)
     if not opened:
         return _cell(options, screen, planned, options.begin)
     screen.say(folds.told(opened))
-    return _multirun(options, screen, folds.sweep(opened))
+    return _multirun(options, screen, opened)
 
 
 def _opened(planned: Planned) -> dict[str, int]:
@@ -173,26 +173,27 @@ def _cell(options: argparse.Namespace, screen: Screen, planned: Planned, begin: 
     return code, run.record
 
 
-def _multirun(options: argparse.Namespace, screen: Screen, more: Sequence[str]) -> Answer:
-    """Each cell composes anew, so that it plans exactly like a single run. `more`: overrides beside those given."""
-    from pipeline.folds import Chain
+def _multirun(options: argparse.Namespace, screen: Screen, opened: dict[str, int]) -> Answer:
+    """Each cell composes anew, so that it plans exactly like a single run. `opened`: sets whose folds are gone through."""
+    from pipeline import folds
     from pipeline.search import config_folders
     from pipeline.sweep import sweep
 
-    chains: list[Chain] = []
+    chains: list[folds.Chain] = []
 
     def cell(overrides: list[str]) -> None:
+        overrides = folds.paired(overrides, opened)
         screen.say(f"\n[{len(chains) + 1}] {' '.join(overrides)}")
         begin = time.time()
         answer = _guarded(options, screen, lambda: _cell_of_sweep(options, screen, overrides, begin))
-        chains.append(Chain(overrides, *answer))
+        chains.append(folds.Chain(overrides, *answer))
         if chains[-1].code == 130:
             raise KeyboardInterrupt
 
-    sweep([*options.overrides, *more], config_folders(options.config_dir), cell)
+    sweep([*options.overrides, *folds.sweep(opened)], config_folders(options.config_dir), cell)
     code = max(chain.code for chain in chains)
     document = {"runs": [chain.record for chain in chains], "exit": code}
-    return code, {**document, **_summaries(options, screen, chains)}
+    return code, {**document, **_summaries(screen, chains)}
 
 
 def _cell_of_sweep(options: argparse.Namespace, screen: Screen, overrides: Sequence[str], begin: float) -> Answer:
@@ -205,22 +206,15 @@ def _cell_of_sweep(options: argparse.Namespace, screen: Screen, overrides: Seque
     return _cell(options, screen, planned, begin)
 
 
-def _summaries(options: argparse.Namespace, screen: Screen, chains: "Sequence[Chain]") -> dict[str, Any]:
+def _summaries(screen: Screen, chains: "Sequence[Chain]") -> dict[str, Any]:
     """What chains that differ in their folds alone say together: `summary`, for several such groups `summaries`."""
-    from pipeline.folds import groups, summarise
+    from pipeline.folds import groups, write_summary
 
     found = []
     for group in groups(chains):
-        from pipeline.report import write_folds  # templates, only where there is something to show
-
-        store = _store(options)
-        summary = summarise(group, store.root)
-        folder = store.new_run(summary["experiment"], "-folds")
-        page, lines = write_folds(summary, folder)
-        store.make_latest(folder, "latest-folds")
+        summary, lines = write_summary(group)
         for line in lines:
             screen.say(line)
-        screen.say(f"summary: {page}")
         found.append(summary)
     return {"summary": found[0]} if len(found) == 1 else {"summaries": found} if found else {}
 

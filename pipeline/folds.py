@@ -14,6 +14,7 @@ from pipeline.errors import ConfigError
 from pipeline.report.collect import Node, Run, read_run
 from pipeline.report.words import finite
 from pipeline.schema import Experiment
+from pipeline.store import Store
 
 WORD = re.compile(r"\+*data\.([^.=]+)\.split\.fold=(.*)")  # an override that chooses a fold
 GATED = 3  # exit code of a chain that a gate stopped: it has results, up to that gate
@@ -49,11 +50,17 @@ def number(opened: Mapping[str, int]) -> int:
 
 
 def sweep(opened: Mapping[str, int]) -> list[str]:
-    """Overrides of a multirun with one cell for each fold. ConfigError as `number`."""
-    first, *others = opened
-    values = ",".join(map(str, range(number(opened))))
-    paired = [f"data.{name}.split.fold=${{data.{first}.split.fold}}" for name in others]
-    return [f"data.{first}.split.fold={values}", *paired]
+    """What makes a multirun go through the folds of the first set; `paired` adds the others. ConfigError as `number`."""
+    if not opened:
+        return []
+    return [f"data.{next(iter(opened))}.split.fold={','.join(map(str, range(number(opened))))}"]
+
+
+def paired(overrides: Sequence[str], opened: Iterable[str]) -> list[str]:
+    """The overrides of one cell, with the other sets at the fold of the first."""
+    first, *others = [*opened] or [""]
+    chosen = Chain(overrides).chosen.get(first)
+    return [*overrides, *(f"data.{name}.split.fold={chosen}" for name in others)]
 
 
 def told(opened: Mapping[str, int]) -> str:
@@ -83,19 +90,13 @@ class Chain:
     """One cell of a sweep over folds: its overrides, how it ended, its record or {error, exit}."""
 
     overrides: Sequence[str]
-    code: int
-    record: Mapping[str, Any] = field(repr=False)
+    code: int = 0
+    record: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     @property
-    def sets(self) -> list[str]:
-        """Data sets whose fold the cell chooses."""
-        return [match[1] for match in map(WORD.fullmatch, self.overrides) if match]
-
-    @property
-    def fold(self) -> str:
-        """Number of the fold; `0/1` where sets are at different folds."""
-        chosen = [match[2] for match in map(WORD.fullmatch, self.overrides) if match]
-        return "/".join(dict.fromkeys(value for value in chosen if not value.startswith("${")))
+    def chosen(self) -> dict[str, str]:
+        """data set -> its fold, as the overrides choose it."""
+        return {match[1]: match[2] for match in map(WORD.fullmatch, self.overrides) if match}
 
     @property
     def others(self) -> list[str]:
@@ -107,9 +108,22 @@ def groups(cells: Iterable[Chain]) -> list[list[Chain]]:
     """Cells that differ in their folds alone, where there are at least two and one of them began."""
     found: dict[tuple[str, ...], list[Chain]] = {}
     for cell in cells:
-        if cell.sets:
+        if cell.chosen:
             found.setdefault(tuple(cell.others), []).append(cell)
     return [group for group in found.values() if len(group) > 1 and any("run_id" in cell.record for cell in group)]
+
+
+def write_summary(chains: Sequence[Chain]) -> tuple[dict[str, Any], list[str]]:
+    """The summary, kept beside the runs of one of `groups`, and its lines for the terminal."""
+    from pipeline.report import write_folds  # templates, only where there is something to show
+
+    config = next(chain.record["resolved_config"] for chain in chains if "run_id" in chain.record)
+    store = Store(Path(config["store"]["root"] or "store"))
+    summary = summarise(chains, store.root)
+    folder = store.new_run(summary["experiment"], "-folds")
+    page, lines = write_folds(summary, folder)
+    store.make_latest(folder, "latest-folds")
+    return summary, [*lines, f"summary: {page}"]
 
 
 def summarise(chains: Sequence[Chain], root: Path) -> dict[str, Any]:
@@ -119,14 +133,14 @@ def summarise(chains: Sequence[Chain], root: Path) -> dict[str, Any]:
     """
     runs = [_read(chain, root) for chain in chains]
     begun = [run for run in runs if run]
-    sets = begun[0].data["folds"]
+    known, sets = begun[0].data["folds"], _swept(chains)
     return {
         "experiment": begun[0].data["experiment"],
         "overrides": chains[0].others,
-        "sets": {name: sets[name]["k"] for name in chains[0].sets if name in sets},
+        "sets": {name: known[name]["k"] for name in sets if name in known},
         "exit": max(chain.code for chain in chains),
         "finished": sum(chain.code == 0 for chain in chains),
-        "folds": [_fold(chain, run) for chain, run in zip(chains, runs, strict=True)],
+        "folds": [_fold(chain, run, sets) for chain, run in zip(chains, runs, strict=True)],
         "suites": _suites(runs),
         "losses": _losses(runs),
         "gates": _gates(runs),
@@ -146,6 +160,11 @@ def spread(values: Sequence[float | None]) -> dict[str, Any]:
     }
 
 
+def _swept(chains: Sequence[Chain]) -> list[str]:
+    """Data sets that run through their folds, not those that stay at one."""
+    return [name for name in chains[0].chosen if len({chain.chosen[name] for chain in chains}) > 1]
+
+
 def _read(chain: Chain, root: Path) -> Run | None:
     """None for a chain that was refused before it began."""
     if "run_id" not in chain.record:
@@ -153,9 +172,10 @@ def _read(chain: Chain, root: Path) -> Run | None:
     return read_run(root / "runs" / chain.record["experiment"] / chain.record["run_id"], root)
 
 
-def _fold(chain: Chain, run: Run | None) -> dict[str, Any]:
+def _fold(chain: Chain, run: Run | None, sets: Iterable[str]) -> dict[str, Any]:
+    """How a chain ended; its fold is `0/1` where sets are at different ones."""
     return {
-        "fold": chain.fold,
+        "fold": "/".join(dict.fromkeys(chain.chosen[name] for name in sets)),
         "run": run.data["run_id"] if run else None,
         "exit": chain.code,
         "reason": _reason(chain, run),

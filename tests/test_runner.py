@@ -64,7 +64,7 @@ def test_the_manifest_is_complete(short, execute, project):
     assert set(wanted.split()) <= set(manifest)
     assert set(manifest["inputs"]) == {"policy", "data.train"}
     assert set(manifest["inputs"]["policy"]) == {"id", "attempt", "digest"}
-    assert manifest["metrics"] == {"value": 4.0, "loss": 0.25}
+    assert manifest["metrics"] == {"value": 4.0, "loss": 0.25, "final_loss": 0.0}
     assert manifest["training"] == {"start_step": 0, "end_step": 4, "max_steps": 4}
     assert set(manifest["env"]) == {"git", "dirty", "packages", "python", "platform", "hardware"}
 
