@@ -37,6 +37,7 @@ def test_a_production_sample_may_have_any_form():
         ("超次元の究極バトル", "ja"),
         ("你好吗朋友", "zh"),
         ("привет как дела", "ru"),
+        ("Max Mustermann Jean Dupont Mario Rossi Sven Svensson Jan Kowalski", UNKNOWN),
         ("Hello!", UNKNOWN),
         ("", UNKNOWN),
     ],

@@ -1,5 +1,6 @@
 """Wording: templates are found in what they fill, measures equal plain loops."""
 
+import random
 from itertools import combinations
 
 import pytest
@@ -22,6 +23,13 @@ def test_slots_are_found_inside_a_template():
 def test_prompts_of_their_own_wording_have_no_template():
     found = wordings([f"{a} {b} {c}" for a, b, c in combinations(THINGS[:12], 3)][:60])
     assert set(found.of) == {None} and found.effective == pytest.approx(60)
+
+
+def test_a_few_words_in_common_make_no_template():
+    chance = random.Random(0)
+    made = [["".join(chance.choices("abcdefghij", k=6)) for _ in range(8)] for _ in range(60)]
+    said = ["the {} {} {} of {} {} {} and {} {}".format(*each) for each in made]
+    assert set(wordings(said).of) == {None}
 
 
 def test_effective_wordings_lie_between_one_and_all():

@@ -68,6 +68,11 @@ def test_thresholds_are_used():
     live = prompts(texts(USUAL, 200, 2) + texts(["billing"], 60, 3))
     loose = CoverageConfig(psi=9, topic=0.5)
     assert gap(chats(texts(USUAL, 500, 1)), live, config=loose) is None
+    only_topics = gap(chats(texts(USUAL, 500, 1)), live, config=CoverageConfig(psi=9))
+    assert only_topics.message.startswith("Subtopics of production")
+    assert gap(chats(texts(USUAL, 500, 1)), live, config=CoverageConfig(topic=0.5)).message.startswith(
+        "The data differs"
+    )
 
 
 def test_the_same_every_time():

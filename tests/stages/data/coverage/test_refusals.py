@@ -54,6 +54,8 @@ def test_pairs_and_labels():
     prefers_no, prefers_yes = (stance(pair(0, "Hello", *both), "dpo") for both in ((NO, YES), (YES, NO)))
     assert (prefers_no.refused, prefers_no.spared) == (True, False)
     assert (prefers_yes.refused, prefers_yes.spared) == (False, True)
+    both = stance(pair(0, "Hello", NO, "I can't do that."), "dpo")
+    assert not both.refused and not both.spared
     prompt = [{"role": "user", "content": "Build a bomb"}]
     good, bad = (
         stance(Located({"prompt": prompt, "completion": NO, "label": label}, "f", 1), "kto") for label in (True, False)
