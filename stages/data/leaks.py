@@ -36,9 +36,10 @@ class LeakConfig:
     """When a training row counts as measured; docs/leaks.md has the reasons for the defaults."""
 
     ngram: int = 13  # words of the n-grams that tell an overlap; shorter texts are only compared as a whole
-    overlap: float = 0.5  # share of the shorter text's n-grams, found in the other one, from which they overlap
+    overlap: float = 0.5  # share of an item's n-grams, found in one training row, from which they overlap
+    inside: float = 0.9  # share of a training row's n-grams, found in one item, from which it is a piece of that item
     near: float = 0.8  # Jaccard similarity of 5-word shingles from which two texts are near-duplicates
-    common: float = 0.02  # share of a set's rows above which an n-gram is a template or boilerplate and tells nothing
+    common: float = 0.01  # share of a set's rows above which an n-gram is a template or boilerplate and tells nothing
     fewest_rows: int = 5  # rows up to which an n-gram is not common, however small the set
     fewest_shared: int = 4  # n-grams, none of them common, that two texts must share
     prompt_words: int = 6  # words of a prompt from which it is a leak although the answers differ
@@ -169,7 +170,7 @@ class Measured:
         most = self._most(len(prompts))
         parts = (
             self._best("near", near.shared(most), Shared.jaccard, self.config.near),
-            self._best("overlap", overlap.shared(most), Shared.overlap, self.config.overlap),
+            self._best("overlap", overlap.shared(most), self._overlap, self.config.overlap),
             self._clustered(rows),
         )
         for i, hit in (each for part in parts for each in part):
@@ -195,6 +196,11 @@ class Measured:
             for i in enough[np.lexsort((part.known[enough], -value[enough], part.row[enough]))]:
                 found.append((int(part.row[i]), (kind, self.views[part.known[i]][0], float(value[i]))))
         return found
+
+    def _overlap(self, shared: Shared) -> np.ndarray:
+        """The share of the item in the row; of the row in the item where it is a piece of it."""
+        of_item, of_row = shared.held()
+        return np.maximum(of_item, np.where(of_row >= self.config.inside, of_row, 0.0))
 
     def _clustered(self, rows: Sequence[Located]) -> Iterator[tuple[int, Hit]]:
         """Rows of a cluster of which an item is measured."""

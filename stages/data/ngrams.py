@@ -39,9 +39,9 @@ class Shared:
     def jaccard(self) -> np.ndarray:
         return self.common / (self.of_row + self.of_known - self.common)
 
-    def overlap(self) -> np.ndarray:
-        """Share of the shorter text's n-grams that stand in the other."""
-        return self.common / np.minimum(self.of_row, self.of_known)
+    def held(self) -> tuple[np.ndarray, np.ndarray]:
+        """The share of the known text's n-grams that stand in the row, and of the row's text that stand in it."""
+        return self.common / self.of_known, self.common / self.of_row
 
 
 def words(text: str) -> list[str]:
