@@ -5,7 +5,7 @@ from dataclasses import replace
 from itertools import chain
 from typing import TYPE_CHECKING
 
-from stages.data.contract import structure
+from stages.data.contract import answers, duplicates, preferences, structure, tokens
 from stages.data.contract.config import OFF, ContractConfig, level_of
 from stages.data.contract.view import ANSWERS, Found, Scope
 from stages.data.coverage.result import Coverage
@@ -25,6 +25,19 @@ CHECKS: tuple[Check, ...] = (
     structure.unreadable_row,
     structure.empty_turn,
     structure.role_order,
+    tokens.no_trained_token,
+    tokens.rows_cut,
+    tokens.too_long,
+    duplicates.exact_duplicates,
+    duplicates.near_duplicates,
+    duplicates.conflicting_answers,
+    duplicates.answer_in_prompt,
+    answers.mixed_format,
+    answers.mixed_register,
+    preferences.chosen_is_rejected,
+    preferences.contradicting_preferences,
+    preferences.length_bias,
+    preferences.label_imbalance,
 )
 
 

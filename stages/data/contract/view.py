@@ -108,6 +108,13 @@ class Scope:
         return [item(i, self.rows[i]) for i in fit]
 
     @cached_property
+    def trained(self) -> list[tuple[int, int]]:
+        """(trained tokens, those left at `max_length`) of each item; empty without a tokenizer."""
+        from stages.data.contract import tokens
+
+        return tokens.trained(self)
+
+    @cached_property
     def tasks(self) -> dict[str, list[Item]]:
         """Items by task; those whose task has fewer rows than `config.group` are left out."""
         groups: dict[str, list[Item]] = {}

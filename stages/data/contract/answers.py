@@ -1,0 +1,176 @@
+"""Answers of one task that do not keep to the format or the register of the others."""
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+
+from stages.data.contract.view import Found, Item, Mark, Scope, share, without_code
+
+LABEL_WORDS = 4  # words of an answer that is a value and no sentence
+PROSE_WORDS = 8  # words from which a text shows its register
+MARKS = 2  # of a register in a text that belongs to it
+MOST = 0.6  # of an answer's lines that are items, rows or code, from which it is a list, a table, code
+FENCE = re.compile(r"\s*```[^\n]*\n(.*?)```\s*", re.DOTALL)
+NUMBERED = re.compile(r"\s*(?:\d{1,2}|[a-z])[.)]\s+\S", re.IGNORECASE)
+BULLET = re.compile(r"\s*[-*•–]\s+\S")
+ROW = re.compile(r"\s*\|.*\|\s*$")
+CODE_LINE = re.compile(
+    r"\s*(def |class |import |from \w+ import|function\b|const |let |var |public |private |#include|return\b|SELECT\b|"
+    r"INSERT\b|UPDATE\b|CREATE TABLE|</?[a-z][a-z0-9]*(\s[\w-]+=[^>]*)?/?>|<!DOCTYPE|[\w.\[\]]+\s*=\s*\S|"
+    r"(if|for|while)\b.*[:{]\s*$|.*[;{}]\s*$)"
+)
+FREE = ("prose", "list", "numbered list")  # where prose is the rule, lists are as good
+ASKED = re.compile(
+    r"\b(json|tables?|csv|code|program|function|script|sql|query|html|css|python|java|javascript|website|regex|dataset|lists?|bullets?|"
+    r"steps?|numbered|one word|single word|yes or no|true or false|ya?ml|xml|markdown|format\w*)\b",
+    re.IGNORECASE,
+)
+VOICED = re.compile(
+    r"\b(tweet|post|casual\w*|informal\w*|formal\w*|slang|friend\w*|tone|style|voice|e-?mail|letter|message|"
+    r"dialog(ue)?|conversation|scenes?|screenplay|script|skit|lyrics|song|child|kid|year.old|story|poem|joke|funny|"
+    r"humor\w*|slogan|caption|as an? \w+|pretend|imagine|role-?play|rewrite)\b",
+    re.IGNORECASE,
+)
+CASUAL = re.compile(
+    r"\b(gonna|wanna|gotta|kinda|sorta|dunno|lemme|ain['’]t|y['’]all|lol|lmao|omg|btw|tbh|imo|idk|thx|pls|plz|ur|"
+    r"u (r|can|should|have|need|want|know|get)|yeah|yep|nope|nah|hey|dude|bro|awesome|no worries|no biggie|oops|haha)\b"
+    r"|[\U0001F300-\U0001FAFF]|!!+|\?!|(?<=\s):-?[)D(](?=\s|\Z)",
+    re.IGNORECASE,
+)
+CONTRACTION = re.compile(r"(?<=\w)(n['’]t|['’](re|ll|ve|m|d))\b|\b(it|that|there|here|what|let)['’]s\b", re.IGNORECASE)
+STIFF = re.compile(
+    r"\b(hereby|herein|thereof|therein|pursuant|notwithstanding|whereas|furthermore|moreover|nevertheless|therefore|"
+    r"consequently|accordingly|hence|thus|shall|kindly|regarding|concerning|with respect to|in accordance with|"
+    r"in order to|prior to|subsequent(ly)?|dear (sir|madam)|sincerely|upon|it is (recommended|advised|advisable|noted)|"
+    r"please be advised|must be|is required to)\b",
+    re.IGNORECASE,
+)
+
+
+Told = tuple[Item, str]  # a row that differs, and how
+
+
+def mixed_format(scope: Scope) -> Found | None:
+    """Answers in another format than most of their task, where the prompt does not ask for it.
+
+    Formats: JSON, code, table, numbered list, list, a label of a few words, prose. Where prose is the rule, lists are
+    as good, and so are labels among rows that name no task.
+    """
+    told = [each for task, items in _tasks(scope) for each in _other_formats(task, items, scope.config.dominant)]
+    return _found(
+        scope,
+        told,
+        "have another format than the other answers of their task",
+        "Bring them into one format, or say in the prompt which one is wanted.",
+    )
+
+
+def mixed_register(scope: Scope) -> Found | None:
+    """Casual answers where the task's others have no casual mark, or formal ones where most are casual.
+
+    Casual: slang, emoji, smileys or repeated marks, two with contractions counted. Formal: two stiff words and none of
+    these. All others go with either.
+    """
+    told = [each for _, items in _tasks(scope) for each in _other_registers(items, scope.config.dominant)]
+    return _found(
+        scope,
+        told,
+        "speak in another register than the other answers of their task",
+        "Rewrite them in one register, or name the wanted one in the prompt.",
+    )
+
+
+def format_of(text: str) -> str:
+    """json | code | table | numbered list | list | label | prose."""
+    whole = FENCE.fullmatch(text)
+    body = whole.group(1) if whole else text
+    if _is_json(body):
+        return "json"
+    if whole:
+        return "code"
+    lines = [line for line in text.splitlines() if line.strip()]
+    for name, pattern, least in (
+        ("table", ROW, 2),
+        ("numbered list", NUMBERED, 2),
+        ("list", BULLET, 2),
+        ("code", CODE_LINE, 1),
+    ):
+        if sum(bool(pattern.match(line)) for line in lines) >= max(least, MOST * len(lines)):
+            return name
+    return "label" if len(text.split()) <= LABEL_WORDS and len(lines) == 1 else "prose"
+
+
+def register_of(text: str) -> str:
+    """casual | formal | plain."""
+    prose = without_code(text)
+    casual = len(CASUAL.findall(prose))
+    if casual and casual + len(CONTRACTION.findall(prose)) >= MARKS:
+        return "casual"
+    return "formal" if not casual and len(STIFF.findall(prose)) >= MARKS and not CONTRACTION.search(prose) else "plain"
+
+
+def _is_json(text: str) -> bool:
+    if text.strip()[:1] not in ("{", "["):
+        return False
+    try:
+        return isinstance(json.loads(text), (dict, list))
+    except ValueError:
+        return False
+
+
+def _tasks(scope: Scope) -> Iterable[tuple[str, list[Item]]]:
+    """Rows whose answers are learned; documents and prompts have none."""
+    return scope.tasks.items() if scope.stage in ("sft", "kto", "dpo") else ()
+
+
+def _other_formats(task: str, items: Sequence[Item], dominant: float) -> Iterator[Told]:
+    formats = [format_of(each.answer) for each in items]
+    usual, count = Counter(formats).most_common(1)[0]
+    if count < dominant * len(items):
+        free = sum(name in FREE for name in formats) >= dominant * len(items)
+        usual = "prose" if free else ""
+    same = {usual} if usual != "prose" else {*FREE, *(() if task else ("label",))}
+    asked = [bool(ASKED.search(_asked(each))) for each in items]
+    told_apart = 2 * sum(asked) < len(items)  # a word of the whole task says nothing of a row
+    for each, name, wanted in zip(items, formats, asked, strict=True):
+        if usual and name not in same and not (wanted and told_apart):
+            yield each, f"{name}, not {usual}: {each.answer}"
+
+
+def _other_registers(items: Sequence[Item], dominant: float) -> Iterator[Told]:
+    long = [each for each in items if len(each.answer.split()) >= PROSE_WORDS]
+    registers = [register_of(each.answer) for each in long]
+    casual = registers.count("casual")
+    if casual >= dominant * len(long):
+        odd, usual = "formal", "casual"
+    elif _unmarked(long) >= dominant * len(long):
+        odd, usual = "casual", "formal"
+    else:
+        return
+    for each, register in zip(long, registers, strict=True):
+        if register == odd and not VOICED.search(_asked(each)):
+            yield each, f"{odd}, not {usual}: {each.answer}"
+
+
+def _unmarked(items: Sequence[Item]) -> int:
+    return sum(not CASUAL.search(each.answer) and not CONTRACTION.search(each.answer) for each in items)
+
+
+def _asked(each: Item) -> str:
+    turns = each.row.get("messages") or each.row["prompt"]
+    return next((turn.get("content") or "" for turn in reversed(turns) if turn["role"] == "user"), "")
+
+
+def _found(scope: Scope, told: Sequence[Told], what: str, remedy: str) -> Found | None:
+    if not told:
+        return None
+    tasks = Counter(each.task for each, _ in told)
+    names = ", ".join(f"{task or 'rows without a task'} ({count})" for task, count in tasks.most_common(3))
+    return Found(
+        [Mark(each.index, text) for each, text in told],
+        f"{share(len(told), len(scope.items))} rows {what}: {names}.",
+        remedy,
+        of=len(scope.items),
+        detail={"tasks": dict(tasks)},
+    )
