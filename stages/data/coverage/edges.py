@@ -99,13 +99,15 @@ def empty_input(text: str) -> bool:
 
 def ambiguous(text: str) -> bool:
     """A short prompt with a pronoun and no word that it could stand for."""
-    told = words(text)
-    return len(told) <= POINTING and bool(POINTERS & set(told)) and not set(told) - POINTERS - HOLLOW
+    told = words(text[:OWN])
+    return (
+        len(text) <= OWN and len(told) <= POINTING and bool(POINTERS & set(told)) and not set(told) - POINTERS - HOLLOW
+    )
 
 
 def underspecified(text: str) -> bool:
     """Up to three words that ask no question and do not say what is to be done with what."""
-    told = words(text)
+    told = words(text[:OWN])
     complete = len(told) > 1 and told[0] in COMPLETE
     return 0 < len(text.split()) <= FEW and not complete and not re.search(r"[\d=+*/?]", text)
 

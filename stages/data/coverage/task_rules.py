@@ -112,9 +112,8 @@ RULES: tuple[tuple[str, ...], ...] = (
         r"\b\d+ ?(?:x|times|plus|minus|divided by) ?\d|^(?:work out|calculate|compute|solve|multiply|divide|count)\b",
         r"^add (?:[\d(]|up|the numbers)|^(?:answer|solv\w+|do) .{0,30}\bmath(?:s|ematics"
         r"|ematical)? (?:word )?problem\b",
-        rf"\b{NUMBER}\b.{{1,200}}\b{NUMBER}\b.{{0,200}}\b(?:how (?:many|much|long|far|old)|what (?:remains|is left)"
-        rf"|in total"
-        r"|altogether|what is one|is (?:that|there)|are (?:there|left))\b.{0,80}\?",
+        rf"^(?=.*\b{NUMBER}\b.+\b{NUMBER}\b)(?=.*\?).*\b(?:how (?:many|much|long|far|old)|what (?:remains|is left)"
+        r"|in total|altogether|what is one|is (?:that|there)|are (?:there|left))\b",
         rf"\b(?:express|change|convert(?:ing)?|turn|give|what(?:'s| is)|how (?:many"
         rf"|much)) .{{0,30}}\b{NUMBER} ?{UNIT} (?:in|to|into|as)\b",
         rf"\bhow many {UNIT} (?:are|is|make|in|equal)\b|\bconvert\b{REST}\b{UNIT} (?:to|into) {UNIT}\b",

@@ -28,6 +28,7 @@ TASKS = {  # type -> what to collect where it is missing
 }
 OTHER = "other"
 HEAD, TAIL = 320, 240  # letters of a prompt in which its task is looked for
+READ = 2000  # letters of either end of a prompt in which boilerplate and lines are looked for
 PASSAGE = 100  # letters from which what stands beside a question is a passage
 _QUESTION = re.compile(r"\?[\"'”)\s]*$")
 _OWN = re.compile(r"\b(?:I|my|we|our|me)\b")  # somebody's own affairs
@@ -66,7 +67,7 @@ def _first(said: str) -> str:
 
 def _asking_parts(prompt: str) -> list[str]:
     """The first line and the last where they ask or order something, and both ends of the whole, in small letters."""
-    text = _BOILERPLATE.sub("", prompt.strip().lower().replace("’", "'")).strip()
+    text = _BOILERPLATE.sub("", _ends(prompt).lower().replace("’", "'")).strip()
     head = text if len(text) <= HEAD + TAIL else f"{text[:HEAD]}\n{text[-TAIL:]}"
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     if len(lines) < 2:
@@ -75,9 +76,14 @@ def _asking_parts(prompt: str) -> list[str]:
     return [*(end for end in ends if _ASKING.search(end)), _COURTESY.sub("", head)]
 
 
+def _ends(prompt: str) -> str:
+    text = prompt.strip()
+    return text if len(text) <= 2 * READ else f"{text[:READ]}\n{text[-READ:]}"
+
+
 def _beside_a_passage(prompt: str) -> bool:
     """A question in the first or the last line, or sentence, and enough text beside it."""
-    text = prompt.strip()
+    text = _ends(prompt)
     pieces = [line for line in text.splitlines() if line.strip()]
     if len(pieces) < 2:
         pieces = re.split(r"(?<=[.!?])\s+", text)

@@ -1,5 +1,7 @@
 """Task types: plain prompts of every type are told, courtesies and passages do not mislead."""
 
+import time
+
 import pytest
 from coverage_rows import ASKED, THINGS, filled
 from hypothesis import given
@@ -66,3 +68,11 @@ def test_boilerplate_of_instruction_sets_is_skipped():
     assert task_of(
         "Teacher: Translate into German: hello\nTeacher: Now, understand the problem? Solve this instance:"
     ) == ("translation")
+
+
+def test_a_long_prompt_and_one_full_of_numbers_are_read_in_no_time():
+    numbers = "1 2 3 " * 80
+    start = time.process_time()
+    for prompt in (numbers, f"{numbers}?", "lorem ipsum dolor. " * 50_000, "how many " * 5_000, "(a) " * 9_000):
+        task_of(prompt)
+    assert time.process_time() - start < 1
