@@ -105,6 +105,7 @@ class FakeRun:
             "rejected_because": {"longer than max_length": 4},
             "tokens": 214000,
             "trained_tokens": 96300,
+            "padding": {"unpacked": 0.4137, "packed": 0.0212},
             "mixture": MIXTURE if name == "domain" else {},
         }
         probes = [

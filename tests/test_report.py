@@ -76,6 +76,11 @@ def test_pages_carry_the_same_numbers(tmp_path: Path) -> None:
                 assert cell.value in text and cell.interval in text and cell.change in text and cell.span in text
 
 
+def test_padding_stands_beside_the_tokens(tmp_path: Path) -> None:
+    for text in pages(whole_run(tmp_path), tmp_path):
+        assert "2.1 %" in text and "packed; without packing 41.4 %" in text
+
+
 def test_lower_perplexity_is_better_and_higher_over_refusal_is_worse(tmp_path: Path) -> None:
     run_dir = whole_run(tmp_path)
     rows = {row.name: row.cells for row in view(read_run(run_dir, tmp_path), tmp_path)["effect"].rows}

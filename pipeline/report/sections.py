@@ -69,6 +69,7 @@ def _training(node: Node) -> dict[str, Any]:
     return {
         "fed": {key: words.count(data.get(key)) for key in ("rows_kept", "rows_rejected", "tokens", "trained_tokens")},
         "because": counted(data.get("rejected_because") or {}),
+        "padding": {key: words.share(value) for key, value in (data.get("padding") or {}).items()},
         "mixture": mixture(data.get("mixture") or {}),
         "settings": settings(node),
         "metrics": [(words.title(key), words.plain(float(value))) for key, value in metrics.items()],

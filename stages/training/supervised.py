@@ -15,7 +15,10 @@ def fit(ctx: Context, policy: Policy, examples: Sequence[Example], *, pack: bool
 
     before = probes.next_token_logits(policy.model, policy.tokenizer)
     dataset = run.packed(ctx, examples) if pack else run.one_each(examples)
-    memory = run.fit_memory(ctx, policy, max(map(len, dataset["input_ids"])))
+    lengths = [len(ids) for ids in dataset["input_ids"]]
+    wasted = padding([len(example.ids) for example in examples], lengths, ctx.config.batch_size)
+    ctx.record("data", {**ctx.sections["data"], "padding": wasted if pack else {"unpacked": wasted["unpacked"]}})
+    memory = run.fit_memory(ctx, policy, max(lengths))
     args = arguments.build(SFTConfig, ctx.config, rows=len(dataset), ckpt=ctx.ckpt, device=policy.device, fit=memory)
     args.packing = pack
     args.dataset_kwargs = {"skip_prepare_dataset": True}
@@ -33,6 +36,24 @@ def fit(ctx: Context, policy: Policy, examples: Sequence[Example], *, pack: bool
     tokens = sum(len(example.ids) for example in examples)
     ctx.log(f"{len(examples)} rows, {tokens} tokens in {len(dataset)} sequences, {ctx.config.batch_size} a step")
     return run.train(ctx, policy, trainer, tokens)
+
+
+def padding(rows: Sequence[int], sequences: Sequence[int], batch: int) -> dict[str, float]:
+    """Share of padding in rectangular batches, without and with packing, from the lengths in tokens.
+
+    `batch`: sequences of one step. Unpacked, a step takes as many rows as these hold on average, so that both need the
+    same number of steps. The training step itself computes no padding; TRL's own does where nothing is packed.
+    """
+    return {
+        "unpacked": _padding(rows, max(1, round(batch * len(rows) / len(sequences)))),
+        "packed": _padding(sequences, batch),
+    }
+
+
+def _padding(lengths: Sequence[int], batch: int) -> float:
+    """Share of cells without a token, `batch` rows at a time padded to the longest of them."""
+    parts = [lengths[start : start + batch] for start in range(0, len(lengths), batch)]
+    return 1 - sum(lengths) / sum(len(part) * max(part) for part in parts)
 
 
 def _probe(

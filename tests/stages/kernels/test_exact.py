@@ -64,6 +64,37 @@ def test_longer_batches_than_rows_at_once(monkeypatch):
     check_equal(*both(dpo_trainer))
 
 
+# -- packing ------------------------------------------------------------------------------------------------------
+EVERY_LABEL = [row(seed, length, first=0) for seed, length in enumerate((23, 9, 31, 14, 2))]  # the first tokens' too
+
+
+@pytest.mark.parametrize("step", ["fast", "trl"])
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("rows", [ROWS, DOCUMENTS, EVERY_LABEL], ids=["answers", "documents", "every label"])
+def test_packed_rows_have_the_loss_and_gradients_of_padded_ones(rows, architecture, step):
+    """No document sees another, each starts at position 0, none's last token predicts the next one's first."""
+    packed = sft_trainer(net(architecture), step, rows, packed_to=48)
+    assert len(packed.train_dataset) < len(rows)
+    check_equal(outcome(packed), outcome(sft_trainer(net(architecture), step, rows)), bound=1e-4)
+
+
+@pytest.mark.parametrize("step", ["fast", "trl"])
+def test_a_document_in_the_same_sequence_changes_nothing(step):
+    """Only the second one is trained: whatever stands before it, its loss is the same up to rounding."""
+    untrained = [{"input_ids": row(seed, 17)["input_ids"], "labels": [-100] * 17} for seed in (1, 2)]
+    losses = [outcome(sft_trainer(net(), step, [before, row(3, 12)], packed_to=40))[0] for before in untrained]
+    alone = outcome(sft_trainer(net(), step, [row(3, 12)]))[0]
+    assert abs(losses[0] - losses[1]) <= 1e-6 and abs(losses[0] - alone) <= 1e-4
+
+
+@pytest.mark.parametrize("step", ["fast", "trl"])
+def test_documents_in_one_sequence_without_their_borders_have_another_loss(step):
+    """Or the tests above would say nothing."""
+    joined = {key: [i for each in DOCUMENTS for i in each[key]] for key in ("input_ids", "labels")}
+    leaky, apart = (outcome(sft_trainer(net(), step, rows))[0] for rows in ([joined], DOCUMENTS))
+    assert abs(leaky - apart) > 1e-2
+
+
 # -- preference losses --------------------------------------------------------------------------------------------
 SMOOTHED = {"exo_pair": 0.05, "robust": 0.1, "aot": 0.1, "aot_unpaired": 0.1}
 
