@@ -64,7 +64,8 @@ def test_the_page_on_own_data_does_what_it_says(project):
     latest = project / "store" / "runs" / "mine" / "latest"
     stages = json.loads((latest / "run.json").read_text())["stages"]
     sets, chain = {"chats", "texts", "pairs"}, ["base", "sft", "domain", "dpo"]
-    assert set(stages) == sets | set(chain) | {f"eval_{name}" for name in chain}
+    checks = {f"check_{name}" for name in chain[1:]}
+    assert set(stages) == sets | set(chain) | {f"eval_{name}" for name in chain} | checks
     assert {stage["status"] for stage in stages.values()} == {"BUILT"}
     assert "runs/mine/latest/report.html" in OWN_DATA and (latest / "report.html").is_file()
 

@@ -40,7 +40,7 @@ def test_first_run_builds_everything_and_leaves_a_report(smoke):
     assert record["exit"] == 0 and set(statuses(record).values()) == {"BUILT"}
     assert list(record["stages"]) == [
         "base", "smoke_chat", "smoke_text", "smoke_pairs", "smoke_refusals", "eval_base",
-        "sft", "eval_sft", "domain", "eval_domain", "dpo", "eval_dpo",
+        "sft", "eval_sft", "domain", "eval_domain", "dpo", "eval_dpo", "check_sft", "check_domain", "check_dpo",
     ]  # fmt: skip
     assert [gate["passed"] for gate in record["gates"]] == [True, True]
     latest = smoke.store / "runs" / "smoke" / "latest"
