@@ -9,6 +9,9 @@ from stages.data.contract.view import WORD, Item, plain
 
 SHORT = 6  # words up to which an answer is a value: a name, a number, a label
 ALIKE = 0.6  # share of common words from which two answers are one statement with another value in it
+COPY = 0.8  # the same where a prompt calls for invention
+ON_TOPIC = 0.3  # share of the prompt's words that an answer to it takes up
+TOPIC_WORDS = 10  # of an answer that has a topic
 STATEMENT = 30  # words up to which one 'not' turns the whole answer round
 STEM = 6  # letters of a word by which its forms are taken for one
 CREATIVE = re.compile(
@@ -78,25 +81,49 @@ def disagree(a: Exchange, b: Exchange, overlap: float) -> bool:
     `overlap`: share of common words below which two longer answers to a closed prompt are about different things.
     """
     verdicts = _verdict(a.answer), _verdict(b.answer)
-    if all(verdicts):
-        return verdicts[0] != verdicts[1]
-    if CREATIVE.search(a.asked):
-        return False
+    if all(verdicts) and verdicts[0] != verdicts[1]:
+        return True
     words = _words(a.answer), _words(b.answer)
+    creative = bool(CREATIVE.search(a.asked))
+    if _one_statement(*words, COPY if creative else ALIKE):
+        return _numbers_differ(a.answer, b.answer) or _turned_round(a.answer, b.answer, *words)
+    if creative or _evades(a) or _evades(b):
+        return _off_topic(a.asked, *words, overlap / 2)
+    if all(verdicts) or not _closed(a):
+        return False
     least, most = sorted(map(len, words))
     if least <= SHORT and most <= 2 * SHORT:
         return _values_differ(a, b, *words)
-    if len(words[0] & words[1]) >= ALIKE * most:
-        return _numbers_differ(a.answer, b.answer) or (most <= STATEMENT and _negated(a.answer) != _negated(b.answer))
-    return _closed(a) and not (_evades(a) or _evades(b)) and _unlike(*words, overlap)
+    return _unlike(*words, overlap) or _off_topic(a.asked, *words, 2 * overlap)
+
+
+def _one_statement(words_a: set[str], words_b: set[str], alike: float) -> bool:
+    """Whether all but the numbers is nearly the same."""
+    a, b = ({word for word in words if not word[0].isdigit()} for words in (words_a, words_b))
+    return bool(a and b) and len(a & b) >= alike * max(len(a), len(b))
+
+
+def _turned_round(a: str, b: str, words_a: set[str], words_b: set[str]) -> bool:
+    """One 'not' more: in a short statement, or as the only difference of longer ones."""
+    counts = len(NEGATED.findall(a)), len(NEGATED.findall(b))
+    if max(len(words_a), len(words_b)) <= STATEMENT:
+        return counts[0] % 2 != counts[1] % 2
+    return counts[0] != counts[1] and all(NEGATED.fullmatch(word) for word in words_a ^ words_b)
+
+
+def _off_topic(asked: str, words_a: set[str], words_b: set[str], overlap: float) -> bool:
+    """One answer takes up the words of the prompt, the other none of them, and they have little in common."""
+    topic, a, b = _content(_words(asked)), _content(words_a), _content(words_b)
+    if min(len(a), len(b)) < TOPIC_WORDS or len(topic) < 3 or not _unlike(words_a, words_b, overlap):
+        return False
+    some, more = sorted((len(a & topic), len(b & topic)))
+    return not some and more >= max(2, ON_TOPIC * len(topic))
 
 
 def _values_differ(a: Exchange, b: Exchange, words_a: set[str], words_b: set[str]) -> bool:
-    """Two values, neither of which holds the other; small talk is no value."""
-    if _evades(a) or _evades(b) or not _closed(a):
-        return False
+    """Two values, neither of which holds the other."""
     if words_a <= words_b or words_b <= words_a:
-        return _negated(a.answer) != _negated(b.answer)
+        return _turned_round(a.answer, b.answer, words_a, words_b)
     return True
 
 
@@ -132,7 +159,3 @@ def _numbers_differ(a: str, b: str) -> bool:
     """Each answer has a number that the other lacks."""
     in_a, in_b = set(NUMBER.findall(a)), set(NUMBER.findall(b))
     return bool(in_a - in_b) and bool(in_b - in_a)
-
-
-def _negated(text: str) -> bool:
-    return len(NEGATED.findall(text)) % 2 == 1

@@ -21,15 +21,24 @@ CODE_LINE = re.compile(
     r"(if|for|while)\b.*[:{]\s*$|.*[;{}]\s*$)"
 )
 FREE = ("prose", "list", "numbered list")  # where prose is the rule, lists are as good
-ASKED = re.compile(
-    r"\b(json|tables?|csv|code|program|function|script|sql|query|html|css|python|java|javascript|website|regex|dataset|lists?|bullets?|"
-    r"steps?|numbered|one word|single word|yes or no|true or false|ya?ml|xml|markdown|format\w*)\b",
-    re.IGNORECASE,
-)
+ASKED = {  # format -> words of a prompt that call for it
+    "json": re.compile(r"\b(json|dictionar\w+|objects?|arrays?|schema|api|payload|key.value|ya?ml)\b", re.IGNORECASE),
+    "table": re.compile(r"\b(tables?|tabular|csv|dataset|spreadsheet|columns?|markdown|matrix|grid)\b", re.IGNORECASE),
+    "code": re.compile(
+        r"\b(cod(e|ing)|programs?|functions?|script|sql|quer(y|ies)|html|css|python|java|javascript|typescript|c\+\+|c#|"
+        r"ruby|rust|php|bash|shell|commands?|regex|regular expression|algorithm|website|web ?page|class|equation|latex|"
+        r"xml)(?!\w)",
+        re.IGNORECASE,
+    ),
+    "list": re.compile(r"\b(lists?|bullets?|items|examples|steps?|ideas|ways|tips|enumerate|\d+)\b", re.IGNORECASE),
+    "numbered list": re.compile(r"\b(lists?|number\w*|steps?|rank\w*|top|order|\d+)\b", re.IGNORECASE),
+    "label": re.compile(r"\b(one word|single word|classif\w+|yes or no|true or false|only|name)\b", re.IGNORECASE),
+    "prose": re.compile(r"\b(explain|describe|sentences?|paragraph|essay|why|write)\b", re.IGNORECASE),
+}
 VOICED = re.compile(
     r"\b(tweet|post|casual\w*|informal\w*|formal\w*|slang|friend\w*|tone|style|voice|e-?mail|letter|message|"
     r"dialog(ue)?|conversation|scenes?|screenplay|script|skit|lyrics|song|child|kid|year.old|story|poem|joke|funny|"
-    r"humor\w*|slogan|caption|as an? \w+|pretend|imagine|role-?play|rewrite)\b",
+    r"humor\w*|slogan|caption|(act|speak|talk|answer) (as|like)|pretend|imagine|role-?play|rewrite)\b",
     re.IGNORECASE,
 )
 CASUAL = re.compile(
@@ -131,11 +140,15 @@ def _other_formats(task: str, items: Sequence[Item], dominant: float) -> Iterato
         free = sum(name in FREE for name in formats) >= dominant * len(items)
         usual = "prose" if free else ""
     same = {usual} if usual != "prose" else {*FREE, *(() if task else ("label",))}
-    asked = [bool(ASKED.search(_asked(each))) for each in items]
-    told_apart = 2 * sum(asked) < len(items)  # a word of the whole task says nothing of a row
-    for each, name, wanted in zip(items, formats, asked, strict=True):
-        if usual and name not in same and not (wanted and told_apart):
+    for each, name in zip(items, formats, strict=True):
+        if usual and name not in same and not _asks_for(name, each, items):
             yield each, f"{name}, not {usual}: {each.answer}"
+
+
+def _asks_for(name: str, each: Item, items: Sequence[Item]) -> bool:
+    """Whether its prompt calls for the format, with a word that is not in most prompts of the task."""
+    asks = ASKED[name].search
+    return bool(asks(_asked(each))) and 2 * sum(bool(asks(_asked(other))) for other in items) < len(items)
 
 
 def _other_registers(items: Sequence[Item], dominant: float) -> Iterator[Told]:
@@ -144,7 +157,7 @@ def _other_registers(items: Sequence[Item], dominant: float) -> Iterator[Told]:
     casual = registers.count("casual")
     if casual >= dominant * len(long):
         odd, usual = "formal", "casual"
-    elif _unmarked(long) >= dominant * len(long):
+    elif casual <= (1 - dominant) * len(long) and _unmarked(long) >= dominant * (len(long) - casual):
         odd, usual = "casual", "formal"
     else:
         return

@@ -20,13 +20,19 @@ ANSWERS_ALIKE = 0.5  # share of common words of two rows' answers, below which o
 ECHO_WORDS = 8  # words of an answer that stand in its prompt by no accident
 ECHO_SHARE = 0.3  # of the prompt; a smaller piece of a long prompt is an answer found in a passage
 COMPARED = 20  # answers to one prompt that are compared with one another
+TASK_WORDS = 20  # of a prompt that holds a task with a text to work on
 NOT_LATIN = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]|[^\W\x00-\x7f]+")
-FROM_PROMPT = re.compile(
-    r"\b(extract|cop(y|ies)|repeat|quote|cite|cho(ose|ice)|select|pick|which|sort|order|arrange|rank|re-?write|re-?phrase|"
-    r"paraphrase|edit|correct|fix|proofread|find|identify|highlight|underline|locate|spot|list|classify|categori[sz]e|"
-    r"according to|based on|passage|paragraph|excerpt|context|article|summari[sz]e|shorten|translate|punctuat\w*|"
-    r"capitali[sz]e|format|convert|complete|options?|grammar\w*|spelling|remove|delete|replace|insert|combine|merge|"
-    r"reorder|rearrange|unscramble|what does .* say|true or false)\b",
+CHOSEN = re.compile(  # tasks whose answer is a piece of the prompt
+    r"\b(extract|cop(y|ies)|repeat|quote|cite|cho(ose|ice)|select|pick|sort|order|arrange|rank|divide|split|find|identify|highlight|"
+    r"underline|locate|spot|which of|which (sentence|statement|option|line|one)|according to|based on|options?|"
+    r"reorder|rearrange|unscramble|true or false)\b(?<!in order)",
+    re.IGNORECASE,
+)
+REWORKED = re.compile(  # tasks whose answer may leave a given text as it is
+    r"\b(re-?write|re-?phrase|re-?word|paraphrase|edit|correct(ed|ly)?|fix|proofread|classify|categori[sz]e|"
+    r"summari[sz]e|shorten|translate|punctuat\w*|capitali[sz]e|convert|complete|grammar\w*|spelling|remove|delete|replace|"
+    r"insert|combine|merge|(the|this|following|above|below|given) (passage|paragraph|excerpt|context|article|text|"
+    r"sentences?))\b",
     re.IGNORECASE,
 )
 
@@ -188,7 +194,21 @@ def _signature(codes: np.ndarray):
 def _echoes(each: Item) -> bool:
     turns = each.row.get("messages") or each.row.get("prompt") or ()
     prompt = "\n".join(turn.get("content") or "" for turn in turns if turn["role"] == "user")
-    count = len(each.answer.split())
-    if count < ECHO_WORDS or each.form not in ("chat", "preference") or FROM_PROMPT.search(prompt):
+    count, answer, asked = len(each.answer.split()), plain(each.answer), plain(prompt)
+    if each.form not in ("chat", "preference") or count < max(ECHO_WORDS, ECHO_SHARE * len(asked.split())):
         return False
-    return count >= ECHO_SHARE * len(prompt.split()) and plain(each.answer) in plain(prompt)
+    return answer in asked and not _belongs(asked.replace(answer, " "), _ends_with(prompt, each.answer))
+
+
+def _belongs(rest: str, appended: bool) -> bool:
+    """Whether the prompt's other words ask for a piece of it, or hand over the answer as the text to work on.
+
+    After a task with a text of its own, the same answer on the last lines of the prompt is no text to work on.
+    """
+    if CHOSEN.search(rest):
+        return True
+    return bool(REWORKED.search(rest)) and not (appended and len(rest.split()) >= TASK_WORDS)
+
+
+def _ends_with(prompt: str, answer: str) -> bool:
+    return prompt.strip().endswith("\n" + answer.strip())

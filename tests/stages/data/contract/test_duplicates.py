@@ -93,6 +93,9 @@ def test_minhash_pairs_are_at_least_as_alike_as_asked():
         ("What is the capital of Peru?", "Lima", "Quito"),
         ("How high is the dam?", "The dam is 40 metres high.", "The dam is 55 metres high."),
         ("May tenants repaint?", "Tenants may repaint the walls.", "Tenants may not repaint the walls."),
+        ("Is it due?", "Yes, it is due within 30 days.", "Yes, it is due within 14 days."),
+        ("Give tips for floods.", f"{STORY}, 40 posts", f"{STORY}, 70 posts"),
+        ("Write about the river and its fields.", STORY, sentence(5)),
         ("Explain osmosis.", "A solvent passes through a membrane to salt.", STORY),
     ],
 )
@@ -108,6 +111,8 @@ def test_answers_that_exclude_each_other(prompt, a, b):
         ("Name a colour.", "Red", "Blue"),
         ("Where is Lima?", "Peru", "In Peru."),
         ("What is the capital of Peru?", "Lima", "It is Lima."),
+        ("Write about hens and gold.", STORY, sentence(5)),
+        ("Can I go there?", "Sorry, I do not know that.", STORY),
         ("Is it safe?", "Yes.", "Yes, it is quite safe when dry."),
     ],
 )
@@ -138,3 +143,9 @@ def test_where_the_answer_belongs_to_the_prompt(prompt):
 
 def test_a_piece_found_in_a_long_passage_is_an_answer():
     assert not answer_in_prompt(scope_of("sft", [chat(f"{sentence(1, 100)} {STORY} Where was the water?", STORY)]))
+
+
+def test_an_answer_pasted_below_a_task_with_its_own_text():
+    prompt = f"Summarize this article. {sentence(1, 30)}\n{STORY}"
+    assert lines(answer_in_prompt(scope_of("sft", [chat(prompt, STORY)]))) == [1]
+    assert not answer_in_prompt(scope_of("sft", [chat(f"Rewrite the text:\n{STORY}", STORY)]))
