@@ -1,21 +1,21 @@
 """Leaks: training rows that a model is measured on as well. docs/leaks.md says what is compared and why."""
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import chain
 from typing import Any
 
 import numpy as np
 
-from stages.data.contract.view import plain, share
+from stages.data.contract.view import share
 from stages.data.findings import Finding, Located, seen
-from stages.data.ngrams import Known, Shared, Stream, words
+from stages.data.ngrams import Known, Shared, Stream
+from stages.data.said import Said, Text, said, texts
 
 KINDS = ("exact", "near", "overlap", "cluster")  # a row that shows several is told of by the first
 SHINGLE = 5  # words of the n-grams by which near-duplicates are told, as in `similar`
 ROWS = 1000  # training rows that are compared at a time
-ANSWERS = ("chosen", "rejected", "completion", "a", "b")
 SHOWN = 50  # letters of each of the two texts of an example
 CALLED = {
     "exact": "the same text",
@@ -39,8 +39,8 @@ class LeakConfig:
     overlap: float = 0.5  # share of an item's n-grams, found in one training row, from which they overlap
     inside: float = 0.9  # share of a training row's n-grams, found in one item, from which it is a piece of that item
     near: float = 0.8  # Jaccard similarity of 5-word shingles from which two texts are near-duplicates
-    common: float = 0.01  # share of a set's rows above which an n-gram is a template or boilerplate and tells nothing
-    fewest_rows: int = 5  # rows up to which an n-gram is not common, however small the set
+    common: float = 0.01  # share of a set's clusters (or prompts) above which an n-gram is a template and tells nothing
+    fewest_groups: int = 5  # clusters or prompts in which an n-gram may be without being common, in any small set
     fewest_shared: int = 4  # n-grams, none of them common, that two texts must share
     prompt_words: int = 6  # words of a prompt from which it is a leak although the answers differ
 
@@ -60,44 +60,6 @@ class Leak:
     value: float
 
 
-@dataclass(frozen=True)
-class Said:
-    """What a row says, but for its system turn."""
-
-    turns: tuple[str, ...]  # before the answers; of a document its text
-    answers: tuple[str, ...] = ()
-    exchanges: tuple[str, ...] = ()  # of a longer conversation: every turn with the next one
-
-    @property
-    def asked(self) -> str:
-        return "\n".join(self.turns)
-
-    @property
-    def wholes(self) -> list[str]:
-        """The prompt with each of the answers, or all there is."""
-        return [f"{self.asked}\n{answer}" for answer in self.answers] or [self.asked]
-
-
-def said(row: Mapping[str, Any]) -> Said:
-    """The texts of a prepared row of any form, also of those that are only measured."""
-    if "text" in row:
-        return Said((row["text"],))
-    turns = [turn for turn in row.get("messages") or row["prompt"] if turn["role"] != "system"]
-    told = tuple(turn.get("content") or "" for turn in turns)
-    if "messages" in row:
-        pairs = pairwise(told) if len(told) > 2 else ()
-        return Said(told[:-1], told[-1:], tuple("\n".join(pair) for pair in pairs))
-    answers = [row[name] for name in ANSWERS if isinstance(row.get(name), str)] + list(row.get("answers", ()))
-    return Said(told, tuple(answers or _expected(row)))
-
-
-def _expected(row: Mapping[str, Any]) -> list[str]:
-    """The right answer of what is only measured, where it has one."""
-    if "choices" in row:
-        return [row["choices"][row["answer"]]]
-    return [str(row["check"]["answer"])] if "answer" in row.get("check", ()) else []
-
-
 def leaks(
     training: Mapping[str, Sequence[Located]], measured: Mapping[str, Sequence[Located]], config: LeakConfig
 ) -> list[Leak]:
@@ -113,77 +75,77 @@ class Measured:
         self.config = config
         self.items = [(name, item) for name, items in measured.items() for item in items]
         self.said = [said(item.row) for _, item in self.items]
-        self.most = {name: self._most(len(items)) for name, items in measured.items()}
-        self.views = [(i, text) for i, each in enumerate(self.said) for text in _distinct(*each.wholes, each.asked)]
-        self.rows, self.texts = self._exact()
-        self.near, self.overlap = self._known(SHINGLE), self._known(config.ngram)
-        self.sources = {source: i for i, (_, item) in enumerate(self.items) if (source := _source(item))}
+        self.rows: dict[str, int] = {}  # all that an item says -> the item
+        self.texts: dict[str, int] = {}  # a text that may be part of a training row -> the item measured by it
+        self.views = [(i, text.codes) for i, each in enumerate(self.said) for text in self._compared(each)]
+        self.near, self.overlap = (Known([codes for _, codes in self.views], n) for n in (SHINGLE, config.ngram))
+        self.sources: dict[tuple[str, str], int] = {}
+        start = 0
+        for items in measured.values():
+            self._index(range(start, start + len(items)))
+            start += len(items)
 
-    def _most(self, rows: int) -> float:
-        """Rows of a set of so many that may hold an n-gram which is not common."""
-        return max(self.config.fewest_rows, self.config.common * rows)
+    def _compared(self, row: Said) -> list[Text]:
+        """The texts that are compared by n-grams."""
+        return [text for text in row.views if len(text.codes) >= self.config.ngram]
 
-    def _exact(self) -> tuple[dict[str, int], dict[str, int]]:
-        """The first item of each text: of all that a row says, and of a text that may be part of a row."""
-        asked = Counter((name, each.asked) for (name, _), each in zip(self.items, self.said, strict=True))
-        rows: dict[str, int] = {}
-        texts: dict[str, int] = {}
-        for i, ((name, item), each) in enumerate(zip(self.items, self.said, strict=True)):
+    def _most(self, groups: int) -> float:
+        """Of so many groups, those that may hold an n-gram which is not common."""
+        return max(self.config.fewest_groups, self.config.common * groups)
+
+    def _index(self, places: range) -> None:
+        """The items of one data set: their keys, their sources and which of their n-grams are common."""
+        asked = Counter(self.said[i].asked.key for i in places)
+        for i in places:
+            item, each = self.items[i][1], self.said[i]
             if each.answers or "text" in item.row:
-                for text in each.wholes:
-                    rows.setdefault(plain(text), i)
-            template = each.answers and asked[name, each.asked] > self.most[name]  # one prompt for many answers
-            for text in each.wholes if template else (*each.wholes, each.asked):
-                if len(words(text)) >= self.config.prompt_words:
-                    texts.setdefault(plain(text), i)
-        return rows, texts
+                _first(self.rows, [text.key for text in each.wholes], i)
+            template = each.answers and asked[each.asked.key] > self._most(len(places))  # one prompt, many answers
+            parts = each.wholes if template else (*each.wholes, each.asked)
+            _first(self.texts, [text.key for text in parts if len(text.codes) >= self.config.prompt_words], i)
+            _first(self.sources, [source] if (source := _source(item)) else [], i)
+        groups = self._groups([self.items[i][1] for i in places], [self.said[i].asked.key for i in places])
+        numbers = np.array([groups[i - places.start] if i in places else -1 for i, _ in self.views], dtype=np.int64)
+        for known in (self.near, self.overlap):
+            known.discount(numbers, self._most(len(set(groups))))
 
-    def _known(self, size: int) -> Known:
-        """The n-grams of all views; those that are common in any measured set are marked."""
-        known = Known([self._words(text) for _, text in self.views], size)
-        for name, most in self.most.items():
-            prompts: dict[str, int] = {}
-            groups = [
-                prompts.setdefault(self.said[i].asked, len(prompts)) if self.items[i][0] == name else -1
-                for i, _ in self.views
-            ]
-            known.discount(np.array(groups, dtype=np.int64), most)
-        return known
+    def _groups(self, rows: Sequence[Located], asked: Sequence[Hashable]) -> list[int]:
+        """Numbers for rows: equal for those about one thing, which are of one cluster or have the same prompt.
 
-    def _words(self, text: str) -> list[str]:
-        """The words of the text; none where it is too short to be compared by parts."""
-        found = words(text)
-        return found if len(found) >= self.config.ngram else []
+        What several such rows have in common is no template. Fewer clusters than can tell are topics or files.
+        """
+        clusters = [_source(row) or ask for row, ask in zip(rows, asked, strict=True)]
+        few = len(set(clusters)) < 2 * self.config.fewest_groups
+        numbers: dict[Hashable, int] = {}
+        return [numbers.setdefault(key, len(numbers)) for key in (asked if few else clusters)]
 
     def given_away(self, name: str, rows: Sequence[Located]) -> list[Leak]:
         """The leaks of one training set, in the order of its rows."""
-        near, overlap = Stream(self.near), Stream(self.overlap)
+        streams = Stream(self.near), Stream(self.overlap)
         best: dict[int, Hit] = {}
-        prompts: dict[int, int] = {}
+        asked: list[int] = []
         for start in range(0, len(rows), ROWS):
             part = [(start + i, said(located.row)) for i, located in enumerate(rows[start : start + ROWS])]
             best.update((i, ("exact", item, 1.0)) for i, each in part if (item := self._same(each)) is not None)
-            group = {i: prompts.setdefault(hash(each.asked), len(prompts)) for i, each in part}
-            texts = [(i, group[i], [self._words(text) for text in _pieces(each)]) for i, each in part]
-            near.add([(i, number, text) for i, number, found in texts for text in found])
-            overlap.add([(i, number, text) for i, number, found in texts for text in found])
-        most = self._most(len(prompts))
-        parts = (
-            self._best("near", near.shared(most), Shared.jaccard, self.config.near),
-            self._best("overlap", overlap.shared(most), self._overlap, self.config.overlap),
+            asked += [hash(each.asked.key) for _, each in part]
+            compared = [(i, text.codes) for i, each in part for text in self._compared(each)]
+            for stream in streams:
+                stream.add([i for i, _ in compared], [codes for _, codes in compared])
+        groups = np.array(self._groups(rows, asked), dtype=np.int64)
+        near, overlap = (stream.shared(groups, self._most(len(set(groups.tolist())))) for stream in streams)
+        for i, hit in chain(
+            self._best("near", near, Shared.jaccard, self.config.near),
+            self._best("overlap", overlap, self._overlap, self.config.overlap),
             self._clustered(rows),
-        )
-        for i, hit in (each for part in parts for each in part):
+        ):
             best.setdefault(i, hit)
         return [Leak(kind, name, rows[i], *self.items[item], value) for i, (kind, item, value) in sorted(best.items())]
 
     def _same(self, row: Said) -> int | None:
         """The item that says the same as the row, or as a part of it that is long enough."""
-        for text in (*row.wholes, *row.exchanges):
-            if (found := self.rows.get(plain(text))) is not None:
-                return found
-        texts = (*row.wholes, row.asked, *row.turns, *row.answers, *row.exchanges)
-        return next((self.texts[key] for key in map(plain, texts) if key in self.texts), None)
+        whole = (self.rows.get(text.key) for text in (*row.wholes, *row.exchanges))
+        parts = (self.texts.get(text.key) for text in (*row.views, *row.answers, *row.exchanges))
+        return next((found for found in chain(whole, parts) if found is not None), None)
 
     def _best(
         self, kind: str, shared: Iterator[Shared], measure: Callable[[Shared], np.ndarray], least: float
@@ -217,13 +179,10 @@ def _source(located: Located) -> tuple[str, str] | None:
     return cluster, located.file if cluster.isdigit() else ""
 
 
-def _pieces(row: Said) -> Iterable[str]:
-    """The texts of a training row that are compared by parts."""
-    return _distinct(*row.wholes, row.asked, *row.turns)
-
-
-def _distinct(*texts: str) -> list[str]:
-    return list(dict.fromkeys(texts))
+def _first(known: dict[Any, int], keys: Iterable[Hashable], item: int) -> None:
+    """Each key stands for the first item that has it."""
+    for key in keys:
+        known.setdefault(key, item)
 
 
 def finding(found: Sequence[Leak], of: int, dropped: bool) -> Finding | None:
@@ -262,7 +221,8 @@ def _both(leak: Leak) -> str:
 
 
 def _line(located: Located) -> str:
-    return " ".join(said(located.row).wholes[0].split())
+    turns, answers = texts(located.row)
+    return " ".join(" ".join((*turns, *answers)).split())
 
 
 def dropped(found: Sequence[Leak]) -> dict[str, list[str]]:

@@ -2,11 +2,9 @@
 
 import hashlib
 import re
-import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import chain
 
 import numpy as np
 
@@ -14,8 +12,6 @@ ALONE = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff"  # kana and Han: no spaces bet
 WORD = re.compile(f"[{ALONE}]|[^\\W_{ALONE}]+")
 EXPANDED = 4_000_000  # shared n-grams that are counted at a time
 _MULTIPLIER = np.uint64(6364136223846793005)
-
-Words = Sequence[str]
 
 
 @dataclass(frozen=True)
@@ -44,9 +40,10 @@ class Shared:
         return self.common / self.of_known, self.common / self.of_row
 
 
-def words(text: str) -> list[str]:
-    """The words for comparison: one Unicode form (NFKC), no case, no punctuation."""
-    return WORD.findall(text.casefold() if text.isascii() else unicodedata.normalize("NFKC", text).casefold())
+def encode(text: str) -> np.ndarray:
+    """One 64-bit code for each word; punctuation is left out. `text` as `contract.view.plain` returns it."""
+    found = WORD.findall(text)
+    return np.fromiter(map(_code, found), dtype=np.uint64, count=len(found))
 
 
 @lru_cache(maxsize=1_000_000)
@@ -54,10 +51,10 @@ def _code(word: str) -> int:
     return int.from_bytes(hashlib.blake2b(word.encode(errors="replace"), digest_size=8).digest())
 
 
-def grams(texts: Sequence[Words], size: int) -> Grams:
-    """Every text's distinct n-grams of `size` words; a shorter text has none."""
+def grams(texts: Sequence[np.ndarray], size: int) -> Grams:
+    """The distinct n-grams of `size` words in each text, given as codes; a shorter text has none."""
     lengths = np.fromiter(map(len, texts), dtype=np.int64, count=len(texts))
-    codes = np.fromiter(map(_code, chain.from_iterable(texts)), dtype=np.uint64, count=lengths.sum())
+    codes = np.concatenate(texts) if len(texts) else np.empty(0, np.uint64)
     owners = np.repeat(np.arange(len(texts), dtype=np.int32), lengths)
     count = max(0, len(codes) - size + 1)
     total = np.zeros(count, dtype=np.uint64)
@@ -75,7 +72,7 @@ def grams(texts: Sequence[Words], size: int) -> Grams:
 class Known:
     """The n-grams of known texts, for comparison with others that stream by."""
 
-    def __init__(self, texts: Sequence[Words], size: int) -> None:
+    def __init__(self, texts: Sequence[np.ndarray], size: int) -> None:
         found = grams(texts, size)
         self.size, self.count = size, len(texts)
         self.hashes, places = np.unique(found.hashes, return_inverse=True)
@@ -89,7 +86,7 @@ class Known:
         counted = groups >= 0
         self.common |= frequent(groups[counted], places[counted], len(self.hashes), most)
 
-    def hits(self, texts: Sequence[Words]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def hits(self, texts: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """(text, place in `hashes`) of each known n-gram in the texts, and how many n-grams each text has."""
         found = grams(texts, self.size)
         sizes = np.bincount(found.texts, minlength=len(texts))
@@ -107,26 +104,24 @@ class Stream:
         self.known = known
         self.parts: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
         self.rows: list[int] = []  # of each text
-        self.groups: list[int] = []
 
-    def add(self, texts: Sequence[tuple[int, int, Words]]) -> None:
-        """Texts, each with the number of its row and of its group."""
-        owners, places, sizes = self.known.hits([text for *_, text in texts])
+    def add(self, rows: Sequence[int], texts: Sequence[np.ndarray]) -> None:
+        """Texts, each with the number of its row."""
+        owners, places, sizes = self.known.hits(texts)
         self.parts.append((owners + np.int32(len(self.rows)), places, sizes))
-        self.rows += [row for row, *_ in texts]
-        self.groups += [group for _, group, _ in texts]
+        self.rows += rows
 
-    def shared(self, most: float) -> Iterator[Shared]:
+    def shared(self, groups: np.ndarray, most: float) -> Iterator[Shared]:
         """All pairs of a row's text and a known one that share an n-gram which is common on neither side.
 
-        `most`: groups of rows above which an n-gram is common.
+        `groups`: the number of each row's group; an n-gram in more than `most` of them is common.
         """
         if not self.parts:
             return
-        rows, groups = np.array(self.rows), np.array(self.groups)
+        rows = np.array(self.rows)
         owners, places, sizes = (np.concatenate(each) for each in zip(*self.parts, strict=True))
         known = self.known
-        common = known.common | frequent(groups[owners], places, len(known.hashes), most)
+        common = known.common | frequent(groups[rows[owners]], places, len(known.hashes), most)
         per_gram = np.diff(known.starts)
         of_known = np.bincount(known.texts[~np.repeat(common, per_gram)], minlength=known.count)
         of_row = sizes - np.bincount(owners[common[places]], minlength=len(rows))
