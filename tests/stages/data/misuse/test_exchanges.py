@@ -67,10 +67,9 @@ def test_a_full_stop_or_a_new_beginning_is_no_broken_sentence():
 
 
 def test_lines_that_end_inside_a_sentence_ask_nothing():
-    wrapped = (
-        "Redistribution is permitted provided that the following conditions\nare met by all of those who take part."
-    )
+    wrapped = "Redistribution of the work in any form is permitted if the following conditions\nare met:"
     assert not exchange(wrapped, "The notice must be kept in all copies of the work.").asks
+    assert exchange("Which conditions\nare met?", "The first and the second of them are.").asks
 
 
 def test_a_system_turn_can_say_what_is_to_be_done():

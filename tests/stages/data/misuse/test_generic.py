@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from misuse_rows import BEES, WELDS, handbook, texts
 
 from stages.data.misuse.config import GenericConfig
-from stages.data.misuse.generic import declared, generic_data_as_domain, judge
+from stages.data.misuse.generic import DENSE, declared, generic_data_as_domain, judge
 
 CONFIG = GenericConfig()
 
@@ -66,6 +66,13 @@ def test_a_sample_counts_by_halves(bees):
     """Its words must be weighed on texts that they were not read off."""
     first, second = declared(bees, CONFIG), declared([*bees, *bees], CONFIG)
     assert first.weight == second.weight and first.terms == second.terms  # a repetition adds nothing
+
+
+def test_a_sample_that_is_a_list_of_terms_does_not_make_documents_far(welds):
+    found = random.Random(0)
+    listed = [f"{'It is in the list: ' * 5}{' '.join(found.choices(WELDS + BEES, k=60))}." for _ in range(60)]
+    assert declared(listed, CONFIG).weight == DENSE
+    assert generic_data_as_domain(texts(welds), listed, CONFIG) is None
 
 
 def test_too_few_documents_or_words_tell_nothing(prose):
