@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -12,6 +12,7 @@ from stages.data.split import group_of
 
 FILE_BITS = 40  # of a place: the line; above them the number of the file
 TOLD = 3  # messages about broken rows that are kept
+REPEATED = ("duplicate", "near-duplicate")  # why a row is rejected that breaks nothing
 
 
 class Sink(Protocol):
@@ -69,7 +70,7 @@ class Outcome:
         self.reasons[f"rejected: {kind}"] += 1
         row = {"file": file, "line": found.line, "code": found.code, "reason": found.reason, "row": found.raw}
         self.rejected.append(json.dumps(row, ensure_ascii=False, default=str))
-        if kind != "duplicate":
+        if kind not in REPEATED:
             self.broken += 1
             if len(self.told) < TOLD:
                 self.told.append(f"{file}, line {found.line}: {found.reason}")
@@ -82,16 +83,38 @@ class Outcome:
 
 
 def fill(
-    outcome: Outcome, found: Iterator[tuple[Chunk, list[Kept | Refused]]], limit: int = 0, group_by: str = "cluster"
+    outcome: Outcome,
+    found: Iterator[tuple[Chunk, list[Kept | Refused]]],
+    limit: int = 0,
+    group_by: str = "cluster",
+    near: Callable[[Iterator[tuple[str, Kept]]], Iterator[tuple[str, Kept, str]]] | None = None,
 ) -> None:
-    """Add converted rows, until `limit` are kept (0 = all). `group_by`: the field whose equal values stay together."""
+    """Add converted rows: the first `limit` (0 = all) that repeat none, of these all that `near` finds no like of.
+
+    `group_by`: the field whose equal values stay together. `near`: see `dedupe.first_of_each`.
+    """
+    rows = new(outcome, found, limit)
+    for file, row, like in near(rows) if near else ((file, row, "") for file, row in rows):
+        if like:
+            reason = f"near-duplicate of {like}"
+            outcome.reject(file, Refused(row.line, reason, json.loads(row.json), "near_duplicates"), "near-duplicate")
+        else:
+            keep(outcome, row, group_by)
+
+
+def new(
+    outcome: Outcome, found: Iterator[tuple[Chunk, list[Kept | Refused]]], limit: int
+) -> Iterator[tuple[str, Kept]]:
+    """The file and the row, for each that is neither broken nor a duplicate; the others are rejected."""
+    count = 0
     for chunk, part in found:
         for row in part:
             if isinstance(row, Refused):
                 outcome.reject(chunk.file, row, "broken")
             elif not duplicate(outcome, chunk.file, row):
-                keep(outcome, row, group_by)
-            if limit and len(outcome.kept) == limit:
+                count += 1
+                yield chunk.file, row
+            if limit and count == limit:
                 return
 
 

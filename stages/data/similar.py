@@ -8,6 +8,8 @@ import numpy as np
 
 WORD = re.compile(r"[a-z0-9]+")
 SIZE = 5  # words in a shingle
+NOT_LATIN = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]|[^\W\x00-\x7f]+")  # first: no spaces between words
+KNOWN = 1 << 20  # words whose hashes are kept
 _MULTIPLIER = np.uint64(6364136223846793005)
 _codes: dict[str, int] = {}  # word -> its hash
 
@@ -15,6 +17,8 @@ _codes: dict[str, int] = {}  # word -> its hash
 def shingles(text: str) -> np.ndarray:
     """Sorted 64-bit hashes of the text's 5-word shingles; a shorter text is one shingle."""
     words = WORD.findall(text.lower())
+    if len(_codes) > KNOWN:
+        _codes.clear()
     for word in set(words).difference(_codes):
         data = word.encode()
         _codes[word] = zlib.crc32(data) << 32 | zlib.adler32(data)
@@ -24,6 +28,16 @@ def shingles(text: str) -> np.ndarray:
     for offset in range(size):
         total = total * _MULTIPLIER + codes[offset : offset + len(total)]
     return np.unique(total)
+
+
+def spelt(text: str) -> str:
+    """The text with letters beyond ASCII spelt out in its digits, so that `shingles` reads every language."""
+    return text if text.isascii() else NOT_LATIN.sub(_digits, text.lower())
+
+
+def _digits(letters: re.Match[str]) -> str:
+    code = letters.group().encode(errors="surrogatepass").hex()
+    return f" {code} " if letters.group() >= "\u3040" else code
 
 
 def jaccard(a: np.ndarray, b: np.ndarray) -> float:
