@@ -9,6 +9,7 @@ import os
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Dict, List, Optional
 
@@ -16,14 +17,16 @@ from pipeline.context import Context
 from pipeline.errors import ConfigError, DataError
 from pipeline.registry import Stage, register
 from pipeline.schema import Runtime, StageConfig
-from stages.data import builders, conversion, formats, readers, rows
+from stages.data import builders, conversion, dedupe, formats, readers, rows
 from stages.data import split as splitting
 from stages.data.conversion import Chunk
 from stages.data.inspect import Inspection, inspect
 from stages.data.outcome import Lines, Outcome, fill
 from stages.data.progress import Progress, lines_of_log
+from stages.data.shares import LATER
 
 ON_ERROR = ("refuse", "reject", "salvage")
+LEAST_ALIKE = 0.5  # rows of less similarity are no near-duplicates
 
 
 @dataclass
@@ -42,6 +45,7 @@ class PrepareConfig(StageConfig):
     holdout: Optional[float] = None  # share of clusters for heldout.jsonl; None = all of what is only measured, else 0
     split: splitting.Split = field(default_factory=splitting.Split)
     tags: List[str] = field(default_factory=list)  # given to rows that have none: legal, general, safety ...
+    near_duplicates: float = field(default=0.0, metadata=LATER)  # similarity from which a later row goes; 0: all stay
     on_error: str = "refuse"  # refuse the data set; reject rows that break the format; salvage: broken files as well
 
 
@@ -80,7 +84,7 @@ class Prepare(Stage):
         kept = ctx.out / "kept.jsonl"
         outcome = Outcome(Lines(kept), Lines(ctx.out / "rejected.jsonl"))
         try:
-            gather(ctx.config, outcome, lines_of_log(ctx.log))
+            gather(ctx.config, outcome, lines_of_log(ctx.log), ctx.out)
         finally:
             outcome.kept.close()
             outcome.rejected.close()
@@ -110,6 +114,10 @@ def check(config: PrepareConfig) -> None:
         raise ConfigError(f"`options` belong to a builder; with `files` take them out: {', '.join(config.options)}")
     if config.limit < 0 or not 0 <= heldout_share(config, config.format) <= 1:
         raise ConfigError(f"limit must be 0 or more and holdout from 0 to 1, not {config.limit} and {config.holdout}")
+    if config.near_duplicates and not LEAST_ALIKE <= config.near_duplicates <= 1:
+        raise ConfigError(
+            f"near_duplicates={config.near_duplicates}: give a Jaccard similarity from {LEAST_ALIKE} to 1, or 0"
+        )
     if config.inputs or config.data:
         raise ConfigError("a data set reads files or packages; it takes no `inputs` and no `data`")
     if config.runtime != Runtime():
@@ -181,14 +189,21 @@ def collect(config: PrepareConfig) -> Outcome:
     return outcome
 
 
-def gather(config: PrepareConfig, outcome: Outcome, progress: Progress | None = None) -> None:
-    """Read, normalise and de-duplicate. DataError when rows break the format or none is left."""
+def gather(
+    config: PrepareConfig, outcome: Outcome, progress: Progress | None = None, folder: Path | None = None
+) -> None:
+    """Read, normalise and de-duplicate. DataError when rows break the format or none is left.
+
+    `folder`: where rows wait while near-duplicates are looked for.
+    """
     progress = progress or Progress()
     form = builders.find(config.builder).format if config.builder else config.format
     progress.total = sum(os.path.getsize(name) for name in files_of(config) if os.path.isfile(name))
     plan, chunks = conversion.plan(form, config.layout, config.tags, sources(config, progress))
     outcome.format = plan.form
-    fill(outcome, conversion.converted(chunks, plan), config.limit, config.split.group_by)
+    near = partial(dedupe.first_of_each, threshold=config.near_duplicates, folder=folder)
+    found = conversion.converted(chunks, plan)
+    fill(outcome, found, config.limit, config.split.group_by, near if config.near_duplicates else None)
     if outcome.broken and config.on_error == "refuse":
         more = f"\n... and {outcome.broken - 3} more" if outcome.broken > 3 else ""
         raise DataError(

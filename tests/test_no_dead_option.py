@@ -98,6 +98,7 @@ CHANGES = {
         "split.fold": 1,
         "split.group_by": "task",
         "tags": ["legal"],
+        "near_duplicates": 0.8,
         "on_error": "reject",
     },
     "sft": {

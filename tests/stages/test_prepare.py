@@ -73,6 +73,40 @@ def test_limit_keeps_the_first_rows(tmp_path):
     assert quality["rows_read"] == 4 and quality["rows_rejected"] == 1
 
 
+LONG = " ".join(f"word{i}" for i in range(60))
+ALIKE = [{"prompt": "What is in it?", "response": f"{LONG} {word}"} for word in ("once", "twice", "thrice")]
+
+
+def test_near_duplicates_are_rejected_and_name_the_row_that_stays(tmp_path):
+    rows = [*GOOD, ALIKE[0], "{broken", ALIKE[1], ALIKE[0], {**ALIKE[2], "response": f" {LONG} thrice"}]
+    file = write(tmp_path / "a.jsonl", rows)
+    train, held, rejected, quality, _ = prepare(
+        tmp_path, files=[file], near_duplicates=0.8, on_error="reject", holdout=0.5
+    )
+    assert {row["line"]: row["code"] for row in rejected} == {
+        22: "unreadable_row", 24: "exact_duplicates", 23: "near_duplicates", 25: "near_duplicates"
+    }  # fmt: skip
+    assert {row["reason"] for row in rejected if row["code"] == "near_duplicates"} == {
+        f"near-duplicate of {file}, line 21"
+    }
+    assert quality["reasons"]["rejected: near-duplicate"] == 2 and quality["rows_repaired"] == 0
+    assert quality["rows_kept"] == quality["clusters"] == len(train) + len(held) == 21
+    assert quality["rows_read"] == len(rows) == quality["rows_kept"] + quality["rows_rejected"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "ATTRIBUTION.md", "data", "quality.json", "rejected.jsonl"
+    ]  # fmt: skip
+
+
+def test_near_duplicates_stay_where_nothing_is_said_of_them(tmp_path):
+    assert len(prepare(tmp_path, files=[write(tmp_path / "a.jsonl", ALIKE)])[0]) == 3
+
+
+def test_near_duplicates_break_nothing_and_are_looked_for_among_the_first_rows(tmp_path):
+    file = write(tmp_path / "a.jsonl", [*ALIKE, *GOOD])
+    train, *_ = prepare(tmp_path, files=[file], near_duplicates=0.8, limit=5)
+    assert [row["origin"]["line"] for row in train] == [1, 4, 5]
+
+
 def test_several_files_of_several_kinds(tmp_path):
     (tmp_path / "b.json").write_text(json.dumps([{"text": "from json"}]))
     (tmp_path / "c.txt").write_text("from\ntext\n\nand more")
@@ -118,6 +152,8 @@ def test_no_row_left(tmp_path):
         ({"files": ["a.jsonl"], "on_error": "skip"}, "on_error must be refuse, reject or salvage"),
         ({"files": ["a.jsonl"], "holdout": 1.5}, "holdout from 0 to 1"),
         ({"files": ["a.jsonl"], "limit": -1}, "limit must be 0 or more"),
+        ({"files": ["a.jsonl"], "near_duplicates": 0.3}, r"near_duplicates=0\.3: give a Jaccard similarity from 0\.5"),
+        ({"files": ["a.jsonl"], "near_duplicates": 1.5}, "from 0.5 to 1, or 0"),
         ({"files": ["a.jsonl"], "inputs": {"policy": "base"}}, "takes no `inputs`"),
         ({"builder": "legal_sft", "format": "text"}, "makes rows of format chat, not text"),
         ({"builder": "legal_sft", "options": {"leagl": 1}}, "has no option 'leagl'; known: legal, general, safety"),
