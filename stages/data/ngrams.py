@@ -118,7 +118,7 @@ class Stream:
         """
         if not self.parts:
             return
-        rows = np.array(self.rows)
+        rows = np.array(self.rows, dtype=np.int64)
         owners, places, sizes = (np.concatenate(each) for each in zip(*self.parts, strict=True))
         known = self.known
         common = known.common | frequent(groups[rows[owners]], places, len(known.hashes), most)
