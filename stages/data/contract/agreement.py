@@ -20,6 +20,7 @@ CREATIVE = re.compile(
     r"e-?mail|letter|speech|dialog(ue)?|script|recipe|pun|riddle|random|list|examples?|ideas?|tips|ways|any|"
     r"(give|name)( me| us)? (an?|some|one|two|three|four|five|ten|\d+)|rewrite|rephrase|paraphrase|summari[sz]e|"
     r"translat\w+|continue|complete|edit|improve|your (favou?rite|name|opinion)|you think|would you|what if|"
+    r"should (i|we|one) (use|take|choose|pick|try|read)|(what|which)[^.?!]* (fits|suits)|help me (pick|choose|find)|"
     r"how are you|tell me (about|something|a)|role-?play|act as|pretend|persona)\b",
     re.IGNORECASE,
 )

@@ -4,10 +4,13 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from statistics import median
 
 from stages.data.contract.view import Found, Item, Mark, Scope, share, without_code
 
 LABEL_WORDS = 4  # words of an answer that is a value and no sentence
+PHRASE_WORDS = 8  # the same without a full stop
+BRIEF = 20  # words of a task's usual answer, below which labels and prose are one
 PROSE_WORDS = 8  # words from which a text shows its register
 MARKS = 2  # of a register in a text that belongs to it
 MOST = 0.6  # of an answer's lines that are items, rows or code, from which it is a list, a table, code
@@ -32,7 +35,9 @@ ASKED = {  # format -> words of a prompt that call for it
     ),
     "list": re.compile(r"\b(lists?|bullets?|items|examples|steps?|ideas|ways|tips|enumerate|\d+)\b", re.IGNORECASE),
     "numbered list": re.compile(r"\b(lists?|number\w*|steps?|rank\w*|top|order|\d+)\b", re.IGNORECASE),
-    "label": re.compile(r"\b(one word|single word|classif\w+|yes or no|true or false|only|name)\b", re.IGNORECASE),
+    "label": re.compile(
+        r"\b(one word|single word|classif\w+|yes or no|true or false|only|name|which|who|or)\b", re.IGNORECASE
+    ),
     "prose": re.compile(r"\b(explain|describe|sentences?|paragraph|essay|why|write)\b", re.IGNORECASE),
 }
 VOICED = re.compile(
@@ -64,7 +69,7 @@ def mixed_format(scope: Scope) -> Found | None:
     """Answers in another format than most of their task, where the prompt does not ask for it.
 
     Formats: JSON, code, table, numbered list, list, a label of a few words, prose. Where prose is the rule, lists are
-    as good, and so are labels among rows that name no task.
+    as good; labels are too, unless the task is named and its answers are long.
     """
     told = [each for task, items in _tasks(scope) for each in _other_formats(task, items, scope.config.dominant)]
     return _found(
@@ -107,7 +112,13 @@ def format_of(text: str) -> str:
     ):
         if sum(bool(pattern.match(line)) for line in lines) >= max(least, MOST * len(lines)):
             return name
-    return "label" if len(text.split()) <= LABEL_WORDS and len(lines) == 1 else "prose"
+    return "label" if len(lines) == 1 and _is_label(text) else "prose"
+
+
+def _is_label(text: str) -> bool:
+    """A value, a series of values, or a phrase that does not end like a sentence."""
+    phrase = len(text.split()) <= PHRASE_WORDS and text.rstrip()[-1:] not in ".!?"
+    return phrase or all(len(part.split()) <= LABEL_WORDS for part in re.split(r"[,;]", text))
 
 
 def register_of(text: str) -> str:
@@ -139,10 +150,15 @@ def _other_formats(task: str, items: Sequence[Item], dominant: float) -> Iterato
     if count < dominant * len(items):
         free = sum(name in FREE for name in formats) >= dominant * len(items)
         usual = "prose" if free else ""
-    same = {usual} if usual != "prose" else {*FREE, *(() if task else ("label",))}
+    same = {usual} if usual != "prose" else {*FREE, *(("label",) if not task or _brief(items) else ())}
     for each, name in zip(items, formats, strict=True):
         if usual and name not in same and not _asks_for(name, each, items):
             yield each, f"{name}, not {usual}: {each.answer}"
+
+
+def _brief(items: Sequence[Item]) -> bool:
+    """Whether the task's answers are so short that one of a few words is none of another format."""
+    return median(len(each.answer.split()) for each in items) < BRIEF
 
 
 def _asks_for(name: str, each: Item, items: Sequence[Item]) -> bool:

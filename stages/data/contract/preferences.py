@@ -1,5 +1,6 @@
 """What people's choices contradict, and what a reward model could learn from them in place of quality."""
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,6 +11,11 @@ from stages.data.contract.view import Found, Item, Mark, Scope, plain, share
 
 CHANCE = 0.01  # probability from which a share is put down to chance
 FIRST = 0.6  # share of votes for the first answer above which its place decides
+ABOUT_LETTERS = re.compile(
+    r"capital|(upper|lower|title|camel|snake)[ -]?case|\b(case|caps|letters?|punctuat\w*|full stop|question mark|"
+    r"exclamation|quotation|quotes?|format|spelling|grammar)\b",
+    re.IGNORECASE,
+)
 SHOWN = 60  # letters of each answer of a contradiction
 
 
@@ -25,10 +31,11 @@ class Preference:
 
 
 def chosen_is_rejected(scope: Scope) -> Found | None:
-    """Rows that prefer an answer to one that is the same up to case, white space and punctuation at its ends."""
-    told = {
-        each.index: each.better for item in _compared(scope) for each in _preferred(item) if each.better == each.worse
-    }
+    """Rows that prefer an answer to one that is the same up to white space, case and punctuation at its ends.
+
+    Where the prompt is about case or punctuation, answers that differ in these are not the same.
+    """
+    told = {each.index: same for each in _compared(scope) if (same := _preferred_to_itself(each))}
     compared = _compared(scope)
     if not told:
         return None
@@ -38,6 +45,15 @@ def chosen_is_rejected(scope: Scope) -> Found | None:
         "Take these rows out: they teach nothing, or that case and white space matter.",
         of=len(compared),
     )
+
+
+def _preferred_to_itself(each: Item) -> str:
+    """The answer, or nothing."""
+    same = [found.better for found in _preferred(each) if found.better == found.worse]
+    if not same or not ABOUT_LETTERS.search(each.prompt):
+        return same[0] if same else ""
+    spelt = [" ".join(answer.split()) for answer in each.answers]
+    return same[0] if len(set(spelt)) < len(spelt) else ""
 
 
 def contradicting_preferences(scope: Scope) -> Found | None:

@@ -19,6 +19,7 @@ FORMAL = "Notice shall be given three months prior to the end of the lease in ac
         ("- one\n- two", "list"),
         ("| a | b |\n|---|---|\n| 1 | 2 |", "table"),
         ("positive", "label"),
+        ("12, 40, 7, 9, 15, 3", "label"),
         ("[not json] but a sentence about brackets", "prose"),
         (PLAIN, "prose"),
     ],
@@ -46,6 +47,13 @@ def test_lists_go_with_prose_but_json_does_not_unless_it_is_asked_for():
     rows = [chat(f"Explain {i}", PLAIN) for i in range(30)]
     rows += [chat("Explain", "- one\n- two"), chat("Explain", '{"a": 1}'), chat("Explain as JSON", '{"a": 1}')]
     assert lines(mixed_format(scope_of("sft", rows))) == [32]
+
+
+def test_a_label_among_long_answers_of_a_named_task():
+    long = [chat(f"Explain {i}", f"{PLAIN} {PLAIN}", task="explain") for i in range(30)]
+    assert lines(mixed_format(scope_of("sft", [*long, chat("Explain", "positive", task="explain")]))) == [31]
+    short = [chat(f"Explain {i}", "It is three months from the day of receipt.", task="explain") for i in range(30)]
+    assert not mixed_format(scope_of("sft", [*short, chat("Explain", "positive", task="explain")]))
 
 
 def test_a_word_of_every_prompt_asks_for_nothing_in_one():

@@ -32,6 +32,11 @@ def test_an_answer_preferred_to_itself():
     assert lines(chosen_is_rejected(scope_of("reward", [ranking("Why?", "A", "B", "a")]))) == [1]
 
 
+def test_case_counts_where_the_prompt_is_about_it():
+    rows = [pair("Put this in capitals: soft snow", "SOFT SNOW", text) for text in ("soft snow", "SOFT  SNOW")]
+    assert lines(chosen_is_rejected(scope_of("dpo", rows))) == [2]
+
+
 def test_a_prompt_stage_is_not_asked_about_answers():
     assert not chosen_is_rejected(scope_of("ppo", [pair("Why?", "So.", "so")]))
 
