@@ -4,10 +4,10 @@
     python scripts/bench_prepare.py --rows 50000 --repeat 1
     python scripts/bench_prepare.py --large 5                      # a file of 5 GB through `prepare`, with its memory
 
-Journeyman reads, checks, removes duplicates, splits, tokenizes with a label for each token, and packs. The other
-contender reads, renders the chat template, tokenizes and packs, with as many processes as there are cores. Rows are
-conversations put together from sentences that people wrote. Each contender is a process of its own on the same file;
-they take turns, and the fastest of `--repeat` runs counts. Results go to benchmarks/prepare.json.
+Journeyman reads, checks, removes exact and near duplicates, splits, tokenizes with a label for each token, and packs.
+The other contender reads, renders the chat template, tokenizes and packs, with as many processes as there are cores.
+Rows are conversations put together from sentences that people wrote. Each contender is a process of its own on the same
+file; they take turns, and the fastest of `--repeat` runs counts. Results go to benchmarks/prepare.json.
 """
 
 import argparse
@@ -91,14 +91,15 @@ def timed(phases: Phases, name: str) -> Iterator[None]:
     phases[name] = round(time.monotonic() - started, 2)
 
 
-def prepared(file: Path, work: Path) -> Any:
-    """The file as a prepared data set, made by the stage."""
+def prepared(file: Path, work: Path, near_duplicates: float = 0.0) -> Any:
+    """The file as a data set, made by the stage. `near_duplicates`: similarity from which rows go; 0 keeps them."""
     from pipeline.context import Artifact, Context
     from pipeline.registry import kind
 
     out = work / "prepared"
     out.mkdir()
-    config = kind("prepare").config(kind="prepare", files=[str(file)], format="chat")
+    settings = {"files": [str(file)], "format": "chat", "near_duplicates": near_duplicates}
+    config = kind("prepare").config(kind="prepare", **settings)
     ctx = Context("bench", "bench", "chats", "chats", config, {}, {}, {}, out, work / "ckpt", work / "cache")
     kind("prepare").stage().run(ctx)
     return Artifact("chats", "prepare", "chats", out, "")
@@ -117,7 +118,7 @@ def journeyman(file: Path, tokenizer: Path, work: Path) -> dict[str, Any]:
 
     phases: Phases = {}
     with timed(phases, "read, normalise, dedupe, split"):
-        made = prepared(file, work)
+        made = prepared(file, work, near_duplicates=0.8)
     loaded = load_tokenizer(tokenizer)
     with timed(phases, "check"):
         rows = artifact.located(made)
