@@ -174,7 +174,7 @@ def _cell(options: argparse.Namespace, screen: Screen, planned: Planned, begin: 
 
 
 def _multirun(options: argparse.Namespace, screen: Screen, opened: dict[str, int]) -> Answer:
-    """Each cell composes anew, so that it plans exactly like a single run. `opened`: sets whose folds are gone through."""
+    """Each cell composes anew, so that it plans exactly like a single run. `opened`: sets that go through folds."""
     from pipeline import folds
     from pipeline.search import config_folders
     from pipeline.sweep import sweep
@@ -346,6 +346,8 @@ def _found(options: argparse.Namespace, screen: Screen, plans: dict[int, Planned
 
     together: dict[str, list[dict[str, Any]]] = {}
     for fold, (loaded, store, plan) in plans.items():
+        if len(plans) > 1:
+            screen.say(f"fold {fold}")
         found = check_data(Run(plan, store, loaded, screen, options.debug, options.begin))
         if len(plans) == 1:
             return found

@@ -50,7 +50,7 @@ def number(opened: Mapping[str, int]) -> int:
 
 
 def sweep(opened: Mapping[str, int]) -> list[str]:
-    """What makes a multirun go through the folds of the first set; `paired` adds the others. ConfigError as `number`."""
+    """What makes a multirun go through the first set's folds; `paired` adds the others. ConfigError as `number`."""
     if not opened:
         return []
     return [f"data.{next(iter(opened))}.split.fold={','.join(map(str, range(number(opened))))}"]

@@ -175,7 +175,7 @@ def _build_all(run: Run) -> None:
             raise _named(known, node) from error
         _note(run, node, stored, status, reason, seconds)
         if node.name.startswith("eval_"):
-            _judge(run)
+            _judge(run, node)
         if node.name.startswith("check_"):
             _hear(run, node)
     if run.broken:
@@ -371,12 +371,14 @@ def _manifest(run: Run, node: Node, outcome: Outcome, started: str, step: int) -
 
 
 # -- gates --------------------------------------------------------------------------------------------------------
-def _judge(run: Run) -> None:
-    """Judge every gate whose results have come; a refused blocking gate blocks what is made from its model."""
+def _judge(run: Run, node: Node) -> None:
+    """Judge every gate whose results have come by this node; a refused blocking one blocks what is made from its model.
+
+    Results that the store has of later nodes do not count yet, so that a run judges the same whether built or found.
+    """
     nodes, gates = run.plan.nodes, run.plan.experiment.gates
-    results = {
-        n.name.removeprefix("eval_"): n.stored.path for n in nodes.values() if n.name.startswith("eval_") and n.stored
-    }
+    reached = list(nodes.values())[: list(nodes).index(node.name) + 1]
+    results = {n.name.removeprefix("eval_"): n.stored.path for n in reached if n.name.startswith("eval_") and n.stored}
     judged = {entry["name"] for entry in run.record["gates"]}
     ready = {
         name: gate

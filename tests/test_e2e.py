@@ -194,3 +194,52 @@ def test_multirun_trains_what_its_cells_share_once(smoke, command, copy):
     assert (first["domain"]["status"], second["domain"]["status"]) == ("BUILT", "BUILT")
     mixtures = [set(manifest(copy, stages["domain"])["data"]["mixture"]) for stages in (first, second)]
     assert mixtures == [{"smoke_text", "rehearsal:replay", "rehearsal:safety"}, {"smoke_text"}]
+
+
+# -- folds --------------------------------------------------------------------------------------------------------
+FOLDED = """# @package _global_
+defaults:
+  - /stage@stages.dpo: dpo
+  - override /model: toy
+  - override /tracker: none
+  - _self_
+name: folded
+budget: smoke
+data:
+  pairs: {format: preference, files: [pairs.jsonl], split: {method: kfold, k: 2}}
+stages:
+  dpo: {inputs: {policy: base}, data: {train: pairs}, train: {num_train_epochs: 1}}
+eval:
+  suites:
+    pairs: {measure: preference, data: pairs}
+"""
+
+
+def test_kfold_trains_a_chain_for_each_fold_and_sums_them_up(command, tmp_path):
+    (tmp_path / "conf" / "experiment").mkdir(parents=True)
+    (tmp_path / "conf" / "experiment" / "folded.yaml").write_text(FOLDED)
+    rows = [
+        {"id": f"p{i}", "cluster": f"c{i // 2}", "prompt": f"Who signs sheet {i}?",
+         "chosen": f"Clerk {i}, then the desk.", "rejected": f"Nobody signs {i} sheets."} for i in range(12)
+    ]  # fmt: skip
+    (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    done = command("run", "experiment=folded", "--json", store=tmp_path / "store", cwd=tmp_path)
+    assert done.code == 0, done.err
+    summary, runs = done.json["summary"], done.json["runs"]
+    assert statuses(runs[1])["base"] == "HIT" and statuses(runs[1])["dpo"] == "BUILT"
+    held = [heldout(tmp_path / "store", run["stages"]["pairs"]) for run in runs]
+    assert not held[0] & held[1] and held[0] | held[1] == {row["id"] for row in rows}
+    (row,) = [row for row in summary["suites"] if row["model"] == "dpo"]
+    measured = [
+        json.loads((tmp_path / "store" / run["stages"]["eval_dpo"]["path"] / "results" / "summary.json").read_text())
+        for run in runs
+    ]
+    assert row["values"] == [one["pairs"]["value"] for one in measured]
+    assert row["mean"] == pytest.approx(sum(row["values"]) / 2) and row["sd"] is not None
+    losses = [manifest(tmp_path / "store", run["stages"]["dpo"])["metrics"]["final_loss"] for run in runs]
+    assert summary["losses"][0]["values"] == losses and losses[0] != losses[1]
+
+
+def heldout(store, stage):
+    lines = (store / stage["path"] / "data" / "heldout.jsonl").read_text().splitlines()
+    return {json.loads(line)["id"] for line in lines}

@@ -262,6 +262,15 @@ def test_a_refusing_gate_stops_what_follows_and_keeps_artifacts(chain, execute, 
     assert execute(chain(gates=gate(4.0))).code == 0
 
 
+def test_a_refusal_is_the_same_whether_results_are_built_or_found(chain, execute, judged):
+    """A stricter gate on results that the store has: what it refuses is still measured, what follows is not judged."""
+    later = {"later": Gate(stage="second", suite="quiz", rule="at_least", value=1.0)}
+    execute(chain(gates=gate(4.0)))
+    found = execute(chain(gates={**gate(9.0), **later}))
+    assert (found.statuses["eval_first"], found.statuses["second"]) == ("HIT", "GATED")
+    assert [one["name"] for one in found.record["gates"]] == ["g"]
+
+
 def test_a_gate_that_only_warns_stops_nothing(chain, execute, judged):
     result = execute(chain(gates=gate(9.0, action="warn")))
     assert result.code == 0 and result.statuses["second"] == "BUILT" and not result.record["gates"][0]["passed"]

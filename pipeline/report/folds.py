@@ -9,6 +9,7 @@ from pipeline.manifest import write_json
 from pipeline.report import rendering, words
 
 HEAD = ("model", "measured", "mean", "sd", "min", "max", "folds")
+LOSS = "loss"  # in the place of a metric's name
 ENDED = {0: "passed", 3: "refused"}  # exit code of a chain -> the word that the style sheet colours
 
 
@@ -25,9 +26,9 @@ def write_pages(summary: Mapping[str, Any], folder: Path) -> Path:
 def lines(summary: Mapping[str, Any]) -> list[str]:
     """The same as a table for the terminal."""
     seen = view(summary)
-    table = [[*HEAD, "each fold"]]
-    table += [[*(row[key] for key in HEAD), " ".join(row["each"])] for row in seen["rows"]]
-    found = ["", seen["title"], *_aligned(table)]
+    table = [[*(row[key] for key in HEAD), " ".join(row["each"])] for row in seen["rows"]]
+    found = ["", f"{seen['experiment']}: {seen['title']}"]
+    found += _aligned([[*HEAD, "each fold"], *table]) if table else ["  nothing was measured"]
     found += [f"  gate {gate['name']}: {gate['told']}" for gate in seen["gates"]]
     found += [f"  fold {fold['fold']}: {fold['reason']}" for fold in seen["folds"] if fold["reason"]]
     return found
@@ -45,7 +46,7 @@ def view(summary: Mapping[str, Any]) -> dict[str, Any]:
     """Everything printed already, so that the pages and the terminal say the same."""
     folds = summary["folds"]
     rows = [_row(row["model"], row["suite"], row["metric"], row) for row in summary["suites"]]
-    rows += [_row(row["stage"], "final loss", "loss", row) for row in summary["losses"]]
+    rows += [_row(row["stage"], "final loss", LOSS, row) for row in summary["losses"]]
     return {
         "experiment": summary["experiment"],
         "overrides": summary["overrides"],
@@ -63,7 +64,7 @@ def _title(summary: Mapping[str, Any]) -> str:
     sets = " and ".join(f"{name} (k = {k})" for name, k in summary["sets"].items())
     asked, finished = len(summary["folds"]), summary["finished"]
     short = "" if finished == asked else f"; {asked - finished} did not reach the end, so some numbers stand on fewer"
-    return f"{summary['experiment']}: {finished} of {asked} folds of {sets}{short}"
+    return f"{finished} of {asked} folds of {sets}{short}"
 
 
 def _row(model: str, measured: str, metric: str, row: Mapping[str, Any]) -> dict[str, Any]:
@@ -71,7 +72,7 @@ def _row(model: str, measured: str, metric: str, row: Mapping[str, Any]) -> dict
     return {
         "model": model,
         "measured": measured,
-        "about": words.METRICS.get(metric, ""),
+        "metric": "" if metric == LOSS else metric.replace("_", " "),
         "way": "" if better is None else f"{'higher' if better else 'lower'} is better",
         **{key: _number(metric, row[key]) for key in ("mean", "sd", "min", "max")},
         **({"sd": "same"} if row["same"] else {}),
@@ -81,7 +82,7 @@ def _row(model: str, measured: str, metric: str, row: Mapping[str, Any]) -> dict
 
 
 def _number(metric: str, value: float | None) -> str:
-    if metric == "loss":
+    if metric == LOSS:
         return "–" if value is None else f"{value:.4f}"
     return words.metric_value(metric, value)
 

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stages.data.split import in_heldout, interleave, unit
+from pipeline.errors import ConfigError, DataError
+from stages.data.split import Split, check, folds, held, in_heldout, interleave, unit
 
 
 @given(st.text(), st.integers())
@@ -49,3 +50,36 @@ def test_every_beginning_holds_each_part_in_its_share():
     for size in (100, 300, 700):
         seen = Counter(mixed[:size])
         assert abs(seen["a"] - 0.6 * size) <= 2 and abs(seen["c"] - 0.1 * size) <= 2
+
+
+@given(st.dictionaries(st.text(min_size=1), st.integers(1, 9), min_size=5, max_size=40), st.integers())
+def test_each_group_is_held_out_in_exactly_one_fold_and_folds_are_balanced(sizes, seed):
+    out = [held(sizes, Split(method="kfold", k=5, fold=fold), seed) for fold in range(5)]
+    assert sorted(name for fold in out for name in fold) == sorted(sizes)
+    rows = [sum(sizes[name] for name in fold) for fold in out]
+    assert all(rows) and max(rows) - min(rows) <= max(sizes.values())
+
+
+def test_more_folds_than_groups_are_refused():
+    with pytest.raises(DataError, match=r"split.k=3: there are 2 groups"):
+        folds({"a": 1, "b": 1}, 3, seed=1)
+
+
+@pytest.mark.parametrize(
+    ("split", "message"),
+    [
+        (Split(method="kfold"), "split.fold: one artifact holds out one fold; give its number, from 0 to 4"),
+        (Split(method="kfold", k=3, fold=3), "split.fold=3 of k=3"),
+        (Split(method="kfold", k=1), "k must be 2 or more"),
+        (Split(fold=1), "split.fold=1: only kfold has folds"),
+        (Split(method="folds"), "split.method=folds is unknown"),
+    ],
+)
+def test_a_split_that_cannot_be_made_is_refused(split, message):
+    with pytest.raises(ConfigError, match=message):
+        check(split)
+
+
+def test_a_fold_of_five_and_a_share_are_fine():
+    check(Split(method="kfold", fold=4))
+    check(Split(share=0.5))
