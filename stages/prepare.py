@@ -8,7 +8,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Dict, List, Optional
@@ -17,12 +17,13 @@ from pipeline.context import Context
 from pipeline.errors import ConfigError, DataError
 from pipeline.registry import Stage, register
 from pipeline.schema import Runtime, StageConfig
-from stages.data import builders, conversion, dedupe, formats, readers, rows
+from stages.data import builders, conversion, dedupe, formats, readers, redaction, rows
 from stages.data import split as splitting
 from stages.data.conversion import Chunk
 from stages.data.inspect import Inspection, inspect
 from stages.data.outcome import Lines, Outcome, fill
 from stages.data.progress import Progress, lines_of_log
+from stages.data.redaction import Redaction
 from stages.data.shares import LATER
 
 ON_ERROR = ("refuse", "reject", "salvage")
@@ -47,6 +48,8 @@ class PrepareConfig(StageConfig):
     tags: List[str] = field(default_factory=list)  # given to rows that have none: legal, general, safety ...
     near_duplicates: float = field(default=0.0, metadata=LATER)  # similarity from which a later row goes; 0: all stay
     on_error: str = "refuse"  # refuse the data set; reject rows that break the format; salvage: broken files as well
+    redact: List[str] = field(default_factory=list, metadata=LATER)  # email, phone, iban, card, ssn, ip, secret
+    redact_regions: List[str] = field(default_factory=lambda: ["US"], metadata=LATER)  # as `regions` of the contract
 
 
 @register("prepare", config=PrepareConfig)
@@ -57,6 +60,8 @@ class Prepare(Stage):
         """Files by sha256, packages by version and content. ConfigError for what is not there."""
         check(config)
         found = {f"file:{name}": digest(name) for name in files_of(config)}
+        if config.redact:
+            found["redaction"] = f"version {redaction.VERSION}"
         if config.builder:
             used = builders.find(config.builder)
             found["builder:" + used.name] = f"version {used.version}"
@@ -123,6 +128,7 @@ def check(config: PrepareConfig) -> None:
     if config.runtime != Runtime():
         raise ConfigError("a data set is made in one process on the CPU; it takes no `runtime`")
     splitting.check(config.split)
+    redaction.check(config.redact, config.redact_regions)
     for name in files_of(config):
         readers.kind_of(name)
     if config.builder:
@@ -200,6 +206,7 @@ def gather(
     form = builders.find(config.builder).format if config.builder else config.format
     progress.total = sum(os.path.getsize(name) for name in files_of(config) if os.path.isfile(name))
     plan, chunks = conversion.plan(form, config.layout, config.tags, sources(config, progress))
+    plan = replace(plan, redaction=Redaction(tuple(config.redact), tuple(config.redact_regions)))
     outcome.format = plan.form
     near = partial(dedupe.first_of_each, threshold=config.near_duplicates, folder=folder)
     found = conversion.converted(chunks, plan)

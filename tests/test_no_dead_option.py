@@ -100,6 +100,8 @@ CHANGES = {
         "tags": ["legal"],
         "near_duplicates": 0.8,
         "on_error": "reject",
+        "redact": ["email"],
+        "redact_regions": ["SE"],
     },
     "sft": {
         **TRAINING,

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from pipeline.errors import ConfigError, DataError
 from stages.data import formats, readers, rows
 from stages.data.readers import RowError
+from stages.data.redaction import NOTHING, Redaction
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
@@ -29,6 +30,7 @@ class Plan:
     form: str
     layout: str | None = None  # each row's own if None
     tags: tuple[str, ...] = ()  # of rows that have none
+    redaction: Redaction = NOTHING
 
 
 @dataclass(frozen=True)
@@ -123,13 +125,14 @@ def convert(chunk: Chunk, plan: Plan) -> list[Kept | Refused]:
         try:
             found.append(_kept(chunk, line, raw, plan, layout))
         except RowError as error:
-            found.append(Refused(line, str(error), None if isinstance(raw, RowError) else raw, error.code))
+            shown = None if isinstance(raw, RowError) else plan.redaction.of(raw)[0]
+            found.append(Refused(line, str(error), shown, error.code))
     return found
 
 
 def _kept(chunk: Chunk, line: int, raw: Any, plan: Plan, layout: formats.Layout | None) -> Kept:
     written = layout or rows.layout_of(raw, plan.form)
-    row, repairs = rows.normalise(raw, plan.form, written)
+    row, repairs = rows.normalise(raw, plan.form, written, plan.redaction)
     if chunk.cluster and "cluster" not in written.labels(raw):
         row["cluster"] = chunk.cluster
     given = "id" in written.labels(raw)

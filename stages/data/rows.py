@@ -1,7 +1,7 @@
 """The forms of prepared rows, and the way from a user's row to one of them.
 
 `normalise` takes a raw row in any layout of `formats` and returns the row of the contract with a list of what was
-repaired, or raises RowError. Repairs change white space and control characters, never words.
+repaired, or raises RowError. Repairs change white space and control characters; words only where one redacts.
 
 | form | content |
 |---|---|
@@ -24,6 +24,7 @@ from typing import Any
 from stages.data import formats
 from stages.data.formats.layout import Layout
 from stages.data.readers.errors import RowError
+from stages.data.redaction import NOTHING, Redaction
 
 ROLES = ("system", "user", "assistant", "tool")
 CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ufeff]")
@@ -50,7 +51,9 @@ class Repairs(list[str]):
         return stripped
 
 
-def normalise(raw: Any, format: str, layout: Layout | None = None) -> tuple[dict[str, Any], list[str]]:
+def normalise(
+    raw: Any, format: str, layout: Layout | None = None, redaction: Redaction = NOTHING
+) -> tuple[dict[str, Any], list[str]]:
     """The contract's row and what was repaired. RowError says which field is missing or wrong.
 
     `layout`: how the row is written; the one of `layout_of` if None.
@@ -60,6 +63,10 @@ def normalise(raw: Any, format: str, layout: Layout | None = None) -> tuple[dict
         raise RowError(f"is not written as {written.name} (it has: {', '.join(raw) or 'no field'})")
     repairs = Repairs()
     content = FORMATS[format](written.read(raw), repairs)
+    redacted, kinds = redaction.of(content)
+    if kinds:
+        repairs += [f"redacted {kind}" for kind in kinds]
+        content = FORMATS[format](redacted, repairs)  # once more: two answers may have become the same
     row = {"id": content_id(content), **content, **_labels(written.labels(raw))}
     return {**row, "cluster": row.get("cluster", row["id"])}, list(repairs)
 

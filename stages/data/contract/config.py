@@ -65,11 +65,11 @@ class ContractConfig:
     leaks: str = "refuse"  # training rows that are also measured: refuse the run, or drop them from the training
     near_duplicates: float = 0.8  # Jaccard similarity of 5-word shingles from which two rows are near-duplicates
     answer_overlap: float = 0.2  # share of common words below which two answers to one closed question conflict
-    dominant: float = 0.75  # share of a task's answers from which their format, register or language is the rule
+    dominant: float = 0.75  # share of a task's answers from which their format or register is the rule
     group: int = 20  # rows of a task from which its answers are compared with one another
     language: float = 0.9  # probability from which a text's language counts as known
     language_letters: int = 40  # letters that a text must have for its language to be asked
-    outlier: float = 5.0  # robust standard deviations of log length from which a row is an outlier
+    outlier: float = 3.5  # robust standard deviations of length from which a row is an outlier
     chosen_longer: float = 0.6  # share of pairs with the longer answer chosen, above which length is a shortcut
     majority: float = 0.9  # share of rows with one label above which labels are out of balance
     tied: float = 0.5  # share of tied votes above which annotators cannot tell the answers apart
@@ -99,7 +99,7 @@ def check(config: ContractConfig) -> None:
     for kind in config.personal:
         if kind not in PERSONAL:
             raise ConfigError(f"personal: unknown kind '{kind}'{suggestion(kind, PERSONAL)}")
-    _check_regions(config)
+    check_regions(config.regions)
     coverage.check(config.coverage)
 
 
@@ -112,10 +112,11 @@ def _check_thresholds(config: ContractConfig) -> None:
             raise ConfigError(f"{name}={getattr(config, name)}: give a positive number")
 
 
-def _check_regions(config: ContractConfig) -> None:
+def check_regions(regions: Collection[str]) -> None:
+    """ConfigError for what is no country's code."""
     from phonenumbers import SUPPORTED_REGIONS
 
-    for region in config.regions:
+    for region in regions:
         if region not in SUPPORTED_REGIONS:
             raise ConfigError(f"regions: '{region}' is no country code of two letters, such as US, GB or SE")
 

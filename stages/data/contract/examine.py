@@ -5,7 +5,20 @@ from dataclasses import replace
 from itertools import chain
 from typing import TYPE_CHECKING
 
-from stages.data.contract import answers, duplicates, preferences, structure, tokens
+from stages.data.contract import (
+    answers,
+    boilerplate,
+    damage,
+    duplicates,
+    language,
+    length,
+    personal,
+    preferences,
+    secret,
+    structure,
+    template,
+    tokens,
+)
 from stages.data.contract.config import OFF, ContractConfig, level_of
 from stages.data.contract.view import ANSWERS, Found, Scope
 from stages.data.coverage.result import Coverage
@@ -38,6 +51,13 @@ CHECKS: tuple[Check, ...] = (
     preferences.contradicting_preferences,
     preferences.length_bias,
     preferences.label_imbalance,
+    boilerplate.boilerplate,
+    damage.encoding_damage,
+    language.language_mix,
+    length.length_outliers,
+    personal.personal_data,
+    secret.secrets,
+    template.template_tokens,
 )
 
 

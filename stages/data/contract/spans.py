@@ -1,0 +1,102 @@
+"""Stretches of a text in which a check has found something: to show them, to hide them, to mark their rows."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from stages.data.contract.view import CODE, Item, Mark
+
+MARGIN = 50  # letters shown on either side
+LABELS = ("id", "cluster", "task", "tags", "slices", "baselines", "origin", "votes")  # fields that are no text
+
+
+@dataclass(frozen=True)
+class Span:
+    """text[start:end] is of this kind."""
+
+    kind: str
+    start: int
+    end: int
+
+
+Find = Callable[[str], Sequence[Span]]  # in order of place, none over another
+
+
+def disjoint(spans: Iterable[Span]) -> list[Span]:
+    """In order of place; of two that overlap the one that was given first."""
+    kept: list[Span] = []
+    for span in spans:
+        if all(span.end <= other.start or other.end <= span.start for other in kept):
+            kept.append(span)
+    return sorted(kept, key=lambda span: span.start)
+
+
+def placeholder(kind: str) -> str:
+    """'[EMAIL]'."""
+    return f"[{kind.upper()}]"
+
+
+def masked(text: str, spans: Sequence[Span]) -> str:
+    """The text with a placeholder for each span."""
+    parts, end = [], 0
+    for span in spans:
+        parts += [text[end : span.start], placeholder(span.kind)]
+        end = span.end
+    return "".join(parts) + text[end:]
+
+
+def shown(text: str, span: Span) -> str:
+    """The span with what stands around it."""
+    return text[max(0, span.start - MARGIN) : span.end + MARGIN]
+
+
+def hidden(text: str, spans: Sequence[Span]) -> str:
+    """What stands around the first span, with placeholders for what must not be copied into a report."""
+    before = spans[0].start - MARGIN
+    whole = masked(text, spans)
+    return whole[max(0, before) : spans[0].start + len(placeholder(spans[0].kind)) + MARGIN]
+
+
+def blanked(text: str) -> str:
+    """The text with spaces for all code, so that places stay what they are."""
+    return CODE.sub(lambda code: " " * len(code.group()), text) if "`" in text else text
+
+
+def strings(content: Any) -> Iterator[str]:
+    """Every text of a row, also in calls of tools; not its labels, names and roles."""
+    if isinstance(content, str):
+        yield content
+    elif isinstance(content, Mapping):
+        for name, value in content.items():
+            if name not in LABELS and name not in ("role", "type"):
+                yield from strings(value)
+    elif isinstance(content, Sequence):
+        for value in content:
+            yield from strings(value)
+
+
+def of_items(items: Sequence[Item], find: Find) -> dict[int, tuple[str, list[Span]]]:
+    """Row -> the first of its texts in which something is found, and all that is found in the row."""
+    rows: dict[int, tuple[str, list[Span]]] = {}
+    for item in items:
+        for text in strings(item.row):
+            spans = find(text)
+            if spans and item.index in rows:
+                rows[item.index][1].extend(spans)
+            elif spans:
+                rows[item.index] = (text, list(spans))
+    return rows
+
+
+def marks(
+    items: Sequence[Item], texts: Callable[[Item], Iterable[str]], find: Callable[[str], Span | None]
+) -> list[Mark]:
+    """The rows with a text in which something is found, each once, with the place that shows it."""
+    found = []
+    for item in items:
+        for text in texts(item):
+            span = find(text)
+            if span:
+                found.append(Mark(item.index, shown(text, span)))
+                break
+    return found
