@@ -1,8 +1,8 @@
 """Near-duplicate rows of a data set of any length: of rows that are alike, only the first stays.
 
-Rows wait in a file; in memory are, for each row, the keys of its bands and where it stands. Two rows are
-near-duplicates where the Jaccard similarity of their 5-word shingles reaches the threshold, and both their prompts and
-their answers have most words in common. Wording that many prompts share is the wording of a task: it is not counted.
+Two rows are near-duplicates where the Jaccard similarity of their 5-word shingles reaches the threshold, and both their
+prompts and their answers have most words in common. Wording that many prompts share is the wording of a task: it is not
+counted. Rows wait in a file; in memory are, for each row, the keys of its bands and where it stands.
 """
 
 import json
@@ -14,9 +14,9 @@ from array import array
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cache, partial
+from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 
@@ -29,37 +29,39 @@ COMMON = 20  # prompts from which a shingle is wording of a task
 OVERLAP = 0.5  # of the words of two prompts, and of two answers
 PART = 1000  # rows that a process takes at once
 ALONE = 20  # parts that one process does as fast as several, which must be started
+EXACT = 20_000  # rows up to which all pairs are found; above, MinHash misses a few at the threshold
 COUNTERS = (20, 28)  # bits of the table that counts shingles: at least, at most
 ANSWER = np.uint64(0x5851F42D4C957F2D)  # tells shingles of answers from those of prompts
 
-Place = tuple[str, Kept]  # a row and its file
+Texts = tuple[str, tuple[str, ...]]  # what a row asks, and what is said to it
 
 
 @dataclass
 class Spool:
-    """Rows in a file, in order; any of them can be read again."""
+    """Objects in a file, in order; any of them can be read again. `row_of` tells the row of one."""
 
     path: Path
+    row_of: Callable[[Any], dict[str, Any]]
     ends: array = field(default_factory=lambda: array("Q", [0]))
 
-    def fill(self, rows: Iterable[Place]) -> None:
+    def fill(self, objects: Iterable[Any]) -> None:
         with self.path.open("wb") as file:
-            for row in rows:
-                file.write(pickle.dumps(row))
+            for each in objects:
+                file.write(pickle.dumps(each))
                 self.ends.append(file.tell())
 
     def __len__(self) -> int:
         return len(self.ends) - 1
 
-    def __iter__(self) -> Iterator[Place]:
-        return between(self.path, 0, self.ends[-1])
+    def read(self, begin: int, end: int) -> Iterator[Any]:
+        return between(self.path, self.ends[begin], self.ends[end])
 
     def parts(self) -> list[tuple[int, int]]:
         """The file in pieces: (first byte, end)."""
         return [(self.ends[i], self.ends[min(i + PART, len(self))]) for i in range(0, len(self), PART)]
 
 
-def between(path: Path, begin: int, end: int) -> Iterator[Place]:
+def between(path: Path, begin: int, end: int) -> Iterator[Any]:
     with path.open("rb") as file:
         file.seek(begin)
         while file.tell() < end:
@@ -91,38 +93,60 @@ class Shingles:
 
 
 def first_of_each(
-    rows: Iterable[Place], threshold: float, folder: Path | None = None
+    rows: Iterable[tuple[str, Kept]], threshold: float, folder: Path | None = None
 ) -> Iterator[tuple[str, Kept, str]]:
     """(file, row, where the earlier row stands that it is like; '' where it stays), for each row in order.
 
     All rows are read before the first comes back; until then they lie in `folder`.
     """
     with tempfile.TemporaryDirectory(prefix="near-", dir=folder) as place:
-        spool = Spool(Path(place) / "rows")
+        spool = Spool(Path(place) / "rows", _row_of)
         spool.fill(rows)
-        gone = dict(_near(spool, threshold, Path(place))) if len(spool) else {}
-        where = {i: f"{file}, line {row.line}" for i, (file, row) in _some(spool, set(gone.values()))}
-        for number, (file, row) in enumerate(spool):
+        gone = _near(spool, threshold, Path(place))
+        where = {i: f"{file}, line {row.line}" for i in set(gone.values()) for file, row in spool.read(i, i + 1)}
+        for number, (file, row) in enumerate(spool.read(0, len(spool))):
             yield file, row, where[gone[number]] if number in gone else ""
 
 
-def _some(spool: Spool, wanted: set[int]) -> Iterator[tuple[int, Place]]:
-    for number in sorted(wanted):
-        yield number, next(between(spool.path, spool.ends[number], spool.ends[number + 1]))
+def _row_of(place: tuple[str, Kept]) -> dict[str, Any]:
+    return json.loads(place[1].json)
 
 
-def _near(spool: Spool, threshold: float, folder: Path) -> Iterator[tuple[int, int]]:
-    """(row, the earlier row that stays and that it is like)."""
+def near(rows: Iterable[dict[str, Any]], threshold: float) -> dict[int, int]:
+    """Number of each row that goes -> the earlier row that stays and that it is like."""
+    with tempfile.TemporaryDirectory(prefix="near-") as place:
+        spool = Spool(Path(place) / "rows", dict)
+        spool.fill(rows)
+        return _near(spool, threshold, Path(place))
+
+
+def _near(spool: Spool, threshold: float, folder: Path) -> dict[int, int]:
+    if not len(spool):
+        return {}
     with _processes(len(spool)) as each:
         shingles = _shingles(spool, each, folder)
-        parts = [(i, min(i + PART, len(spool))) for i in range(0, len(spool), PART)]
-        found = list(each(partial(_keys, shingles, threshold), parts))
-    long, keys = (np.concatenate(part) for part in zip(*found, strict=True))
+        if len(spool) > EXACT:
+            return _by_minhash(spool, shingles, threshold, each)
+    return _of_all_pairs(spool, shingles, threshold)
+
+
+def _of_all_pairs(spool: Spool, shingles: Shingles, threshold: float) -> dict[int, int]:
+    sets = [codes if len(codes) >= LEAST else codes[:0] for codes in shingles.own(0, len(spool))]
+    gone: dict[int, int] = {}
+    for early, late in sorted(similar.pairs(sets, threshold), key=lambda pair: (pair[1], pair[0])):
+        if late not in gone and early not in gone and _say_the_same(spool, early, late):
+            gone[late] = early
+    return gone
+
+
+def _by_minhash(
+    spool: Spool, shingles: Shingles, threshold: float, each: Callable[..., Iterator[Any]]
+) -> dict[int, int]:
+    parts = [(i, min(i + PART, len(spool))) for i in range(0, len(spool), PART)]
+    long, keys = map(np.concatenate, zip(*each(partial(_keys, shingles, threshold), parts), strict=True))
     numbers = np.flatnonzero(long)
-    with spool.path.open("rb") as file:
-        alike = partial(_alike, shingles, threshold, file, spool.ends, numbers)
-        for late, early in minhash.first_like(keys, alike):
-            yield int(numbers[late]), int(numbers[early])
+    alike = partial(_alike, spool, shingles, threshold, numbers)
+    return {int(numbers[late]): int(numbers[early]) for late, early in minhash.first_like(keys, alike)}
 
 
 @contextmanager
@@ -139,7 +163,7 @@ def _processes(rows: int) -> Iterator[Callable[..., Iterator[Any]]]:
 def _shingles(spool: Spool, each: Callable[..., Iterator[Any]], folder: Path) -> Shingles:
     path, sizes, prompts = folder / "shingles", [], []
     with path.open("wb") as file:
-        for codes, size, prompt in each(partial(_coded, spool.path), spool.parts()):
+        for codes, size, prompt in each(partial(_coded, spool.path, spool.row_of), spool.parts()):
             codes.tofile(file)
             sizes.append(size)
             prompts.append(prompt)
@@ -149,27 +173,28 @@ def _shingles(spool: Spool, each: Callable[..., Iterator[Any]], folder: Path) ->
     return found
 
 
-def _coded(path: Path, part: tuple[int, int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _coded(
+    path: Path, row_of: Callable[[Any], dict[str, Any]], part: tuple[int, int]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """All codes of the rows, how many each row has, and how many of them are of its prompt."""
     codes, sizes, prompts = [], [], []
-    for _, row in between(path, *part):
-        prompt, answer = (similar.shingles(similar.spelt(text)) for text in parts(json.loads(row.json)))
+    for each in between(path, *part):
+        asked, said = texts(row_of(each))
+        prompt, answer = (similar.shingles(similar.spelt(text)) for text in (asked, "\n".join(said)))
         codes += [minhash.mixed(prompt), minhash.mixed(answer ^ ANSWER)]
         sizes.append(len(prompt) + len(answer))
         prompts.append(len(prompt))
     return np.concatenate(codes), np.array(sizes), np.array(prompts)
 
 
-def parts(row: dict[str, Any]) -> tuple[str, str]:
+def texts(row: dict[str, Any]) -> Texts:
     """What the row asks and what is said to it. A system turn is neither: many rows share it."""
     turns = row.get("messages") or row.get("prompt") or ()
-    said = {True: [], False: []}
-    for turn in turns:
-        if turn["role"] != "system":
-            said[turn["role"] == "assistant" and "messages" in row].append(turn.get("content") or "")
-    for value in (row[name] for name in ANSWERS if name in row):
-        said[True] += [value] if isinstance(value, str) else value
-    return "\n".join(said[False]), "\n".join(said[True])
+    asked = [turn.get("content") or "" for turn in turns if turn["role"] in ("user", "tool") or "messages" not in row]
+    said = [turn.get("content") or "" for turn in row.get("messages", ()) if turn["role"] == "assistant"]
+    answers = [row[name] for name in ANSWERS if name in row]
+    one_by_one = [text for each in answers for text in ([each] if isinstance(each, str) else each)]
+    return "\n".join(asked), tuple(["\n".join(said)] if said else one_by_one)
 
 
 def _common(shingles: Shingles) -> np.ndarray:
@@ -192,7 +217,7 @@ def _slot(codes: np.ndarray, table: np.ndarray) -> np.ndarray:
     return codes >> np.uint64(64 - int(np.log2(len(table))))
 
 
-@cache
+@lru_cache(maxsize=1)
 def _table(path: Path) -> np.ndarray:
     return np.load(path, mmap_mode="r")
 
@@ -208,18 +233,32 @@ def _keys(shingles: Shingles, threshold: float, part: tuple[int, int]) -> tuple[
     return long, minhash.band_keys(np.concatenate(sets), starts, threshold)
 
 
-def _alike(
-    shingles: Shingles, threshold: float, file: BinaryIO, ends: array, numbers: np.ndarray, early: int, late: int
-) -> bool:
+def _alike(spool: Spool, shingles: Shingles, threshold: float, numbers: np.ndarray, early: int, late: int) -> bool:
     first, second = int(numbers[early]), int(numbers[late])
     (a,), (b,) = shingles.own(first, first + 1), shingles.own(second, second + 1)
-    if similar.jaccard(a, b) < threshold:
+    return similar.jaccard(a, b) >= threshold and _say_the_same(spool, first, second)
+
+
+def _say_the_same(spool: Spool, first: int, second: int) -> bool:
+    a, b = (spool.row_of(next(spool.read(number, number + 1))) for number in (first, second))
+    return same(a, b)
+
+
+def same(a: dict[str, Any], b: dict[str, Any]) -> bool:
+    """Whether prompts, answers and judgements of two rows with common shingles are alike, each by itself.
+
+    A pair with its answers the other way round says the opposite; so does another label, and another vote says more.
+    """
+    if any(a.get(name) != b.get(name) for name in ("label", "votes")):
         return False
-    texts = []
-    for number in (first, second):
-        file.seek(ends[number])
-        texts.append(parts(json.loads(pickle.load(file)[1].json)))
-    return all(overlap(one, other) >= OVERLAP for one, other in zip(*texts, strict=True))
+    (asked, answers), (also_asked, others) = texts(a), texts(b)
+    if len(answers) != len(others) or overlap(asked, also_asked) < OVERLAP:
+        return False
+    for place, answer in enumerate(answers):
+        near = [overlap(answer, other) for other in others]
+        if near[place] < max(OVERLAP, *near):
+            return False
+    return True
 
 
 def overlap(a: str, b: str) -> float:

@@ -5,7 +5,7 @@ Massive Datasets", chapter 3. `datasketch` chooses it; its own signatures take a
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from functools import cache
 
 import numpy as np
@@ -72,12 +72,6 @@ def first_like(keys: np.ndarray, alike: Callable[[int, int], bool]) -> Iterator[
         for bucket in buckets:
             if len(staying[bucket]) < CROWD:
                 staying[bucket].append(number)
-
-
-def candidates(sets: Sequence[np.ndarray], threshold: float) -> np.ndarray:
-    """The keys of sets of codes as `similar.shingles` makes them."""
-    starts = np.cumsum([0, *map(len, sets[:-1])])
-    return band_keys(mixed(np.concatenate(sets)), starts, threshold)
 
 
 def _buckets(keys: np.ndarray) -> Iterator[tuple[int, list[int]]]:

@@ -2,26 +2,17 @@
 
 import json
 import re
-from collections.abc import Iterator, Sequence
 from itertools import combinations
 
-import numpy as np
-
-from stages.data import similar
+from stages.data import dedupe
 from stages.data.contract.agreement import Exchange, disagree, exchanges
-from stages.data.contract.view import WORD, Found, Item, Mark, Scope, plain, share
+from stages.data.contract.view import Found, Item, Mark, Scope, plain, share
 from stages.data.findings import Located
 
-WORDS_OF_A_ROW = 8  # fewer words are alike by chance
-OWN_SHINGLES = 4  # what a row must hold beside the wording of its task to be compared without it
-EXACT_JOIN = 20_000  # rows from which near-duplicates are found by MinHash: its memory grows with the rows alone
-PERMUTATIONS = 128
-ANSWERS_ALIKE = 0.5  # share of common words of two rows' answers, below which one prompt was asked about twice
 ECHO_WORDS = 8  # words of an answer that stand in its prompt by no accident
 ECHO_SHARE = 0.3  # of the prompt; a smaller piece of a long prompt is an answer found in a passage
 COMPARED = 20  # answers to one prompt that are compared with one another
 TASK_WORDS = 20  # of a prompt that holds a task with a text to work on
-NOT_LATIN = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]|[^\W\x00-\x7f]+")
 CHOSEN = re.compile(  # tasks whose answer is a piece of the prompt
     r"\b(extract|cop(y|ies)|repeat|quote|cite|cho(ose|ice)|select|pick|sort|order|arrange|rank|divide|split|find|identify|highlight|"
     r"underline|locate|spot|which of|which (sentence|statement|option|line|one)|according to|based on|options?|"
@@ -51,23 +42,18 @@ def exact_duplicates(scope: Scope) -> Found | None:
 
 
 def near_duplicates(scope: Scope) -> Found | None:
-    """Rows whose 5-word shingles are nearly those of an earlier row; what a task's rows all say is not counted."""
-    asked = list({tuple(sorted(map(said, each.said))): each for each in reversed(scope.items)}.values())[::-1]
-    sets = [similar.shingles(text) for text in map(_content, asked)]
-    long = [i for i, each in enumerate(sets) if len(each) > WORDS_OF_A_ROW - similar.SIZE]
-    own = _without_wording([sets[i] for i in long], scope.config.group)
-    alike: dict[int, Located] = {}
-    for i, j in sorted(_alike(own, scope.config.near_duplicates)):
-        a, b = asked[long[i]], asked[long[j]]
-        if _answers_alike(a, b):
-            alike.setdefault(b.index, a.located)
+    """Rows that are nearly an earlier one, as `dedupe` tells it; what says the same to the letter is not counted."""
+    first = list({tuple(sorted(map(said, each.said))): each for each in reversed(scope.items)}.values())
+    asked = sorted(first, key=lambda each: each.index)
+    alike = dedupe.near((each.row for each in asked), scope.config.near_duplicates)
     if not alike:
         return None
     return Found(
-        [Mark(i, f"nearly the same as {place(located)}") for i, located in sorted(alike.items())],
+        [Mark(asked[i].index, f"nearly the same as {place(asked[j].located)}") for i, j in sorted(alike.items())],
         f"{share(len(alike), len(scope.items))} rows are nearly the same as an earlier one "
         f"(Jaccard similarity of 5-word shingles from {scope.config.near_duplicates}).",
-        "Keep one of each group, and keep groups on one side of a split: give them one 'cluster'.",
+        f"Set near_duplicates={scope.config.near_duplicates} in the data set to reject the later ones, or give each "
+        "group one 'cluster', so that a split does not divide it.",
         of=len(scope.items),
     )
 
@@ -133,62 +119,6 @@ def _content_key(each: Item) -> tuple[str, ...]:
     judged = [row.get(name) for name in ("tools", "label", "votes") if name in row]
     other = json.dumps([calls, judged], sort_keys=True, default=str) if calls or judged else ""
     return (other, *map(said, each.said))
-
-
-def _content(each: Item) -> str:
-    """The row without its system turn, which many rows share; letters beyond ASCII as words that `similar` can read."""
-    answers = each.answers[-1:] if each.form == "chat" else each.answers
-    text = "\n".join((each.prompt, *answers))
-    return text if text.isascii() else NOT_LATIN.sub(_spelt, text.lower())
-
-
-def _spelt(letters: re.Match[str]) -> str:
-    code = letters.group().encode().hex()
-    return f" {code} " if letters.group() >= "\u3040" else code
-
-
-def _without_wording(sets: Sequence[np.ndarray], common: int) -> list[np.ndarray]:
-    """The sets without shingles that `common` rows or more hold, where enough else is left to tell rows apart."""
-    if not sets:
-        return []
-    codes, counts = np.unique(np.concatenate(sets), return_counts=True)
-    shared = codes[counts >= common]
-    if not len(shared):
-        return list(sets)
-    own = [each[~np.isin(each, shared, assume_unique=True)] for each in sets]
-    return [less if len(less) >= OWN_SHINGLES else whole for less, whole in zip(own, sets, strict=True)]
-
-
-def _alike(sets: Sequence[np.ndarray], threshold: float) -> Iterator[tuple[int, int]]:
-    """(i, j), i < j, with Jaccard >= threshold."""
-    return similar.pairs(sets, threshold) if len(sets) <= EXACT_JOIN else _minhash_pairs(sets, threshold)
-
-
-def _answers_alike(a: Item, b: Item) -> bool:
-    """Whether the answers say the same too: one long document may be asked about twice."""
-    words = [set(WORD.findall(" ".join(each.answers).casefold())) for each in (a, b)]
-    return len(words[0] & words[1]) >= ANSWERS_ALIKE * len(words[0] | words[1])
-
-
-def _minhash_pairs(sets: Sequence[np.ndarray], threshold: float) -> Iterator[tuple[int, int]]:
-    """(i, j), i < j, with Jaccard >= threshold; candidates by MinHash: a few pairs at the threshold are missed."""
-    from datasketch import MinHashLSH
-
-    lsh = MinHashLSH(threshold=threshold, num_perm=PERMUTATIONS, weights=(0.2, 0.8))
-    for j, each in enumerate(sets):
-        signature = _signature(each)
-        for i in lsh.query(signature):
-            if similar.jaccard(sets[i], each) >= threshold:
-                yield i, j
-        lsh.insert(j, signature, check_duplication=False)
-
-
-def _signature(codes: np.ndarray):
-    from datasketch import MinHash
-
-    found = MinHash(num_perm=PERMUTATIONS, hashfunc=lambda code: int(code) >> 32)
-    found.update_batch(codes)
-    return found
 
 
 def _echoes(each: Item) -> bool:

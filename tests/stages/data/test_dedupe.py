@@ -103,10 +103,25 @@ def test_pairs_are_compared_with_both_answers():
     assert gone([row(1, 2, 3), row(1, 2, 4), near], "preference") == {3: "a.jsonl, line 1"}
 
 
+def test_rows_that_judge_otherwise_stay():
+    pair = {"prompt": text(1, 40), "chosen": f"{text(2, 40)} yes", "rejected": f"{text(2, 40)} no"}
+    assert not gone([pair, {**pair, "chosen": pair["rejected"], "rejected": pair["chosen"]}], "preference")
+    labelled = {"prompt": text(1, 40), "completion": text(2, 40), "label": True}
+    other = {**labelled, "completion": f"{text(2, 40)} indeed"}
+    assert gone([labelled, other], "label") and not gone([labelled, {**other, "label": False}], "label")
+
+
 def test_what_stays_is_like_no_other_that_stays():
     words = text(80, 110).split()
     chain = [{"text": " ".join(words[start : start + 80])} for start in (0, 8, 16, 24)]
     assert gone(chain, "text", 0.8) == {2: "a.jsonl, line 1", 4: "a.jsonl, line 3"}
+
+
+def test_minhash_finds_the_same(monkeypatch):
+    rows = [*OTHERS, ORIGINAL, *map(mildly, OTHERS), *map(mildly, map(mildly, OTHERS))]
+    all_pairs = gone(rows)
+    monkeypatch.setattr(dedupe, "EXACT", 0)
+    assert gone(rows) == all_pairs and len(all_pairs) == 10
 
 
 def test_several_processes_find_the_same(monkeypatch, tmp_path):
@@ -114,6 +129,7 @@ def test_several_processes_find_the_same(monkeypatch, tmp_path):
     alone = gone(rows)
     monkeypatch.setattr(dedupe, "PART", 2)
     monkeypatch.setattr(dedupe, "ALONE", 0)
+    monkeypatch.setattr(dedupe, "EXACT", 0)
     monkeypatch.setattr(dedupe.os, "sched_getaffinity", lambda _: {0, 1})
     assert gone(rows, folder=tmp_path) == alone and len(alone) == 6
     assert not list(tmp_path.iterdir())
@@ -130,13 +146,13 @@ def test_nothing_in_nothing_out():
 @pytest.mark.parametrize(
     ("row", "said"),
     [
-        ({"text": "a"}, ("", "a")),
-        ({"prompt": [{"role": "user", "content": "q"}], "chosen": "c", "rejected": "r"}, ("q", "c\nr")),
-        ({"prompt": [{"role": "user", "content": "q"}], "answers": ["x", "y"]}, ("q", "x\ny")),
+        ({"text": "a"}, ("", ("a",))),
+        ({"prompt": [{"role": "user", "content": "q"}], "chosen": "c", "rejected": "r"}, ("q", ("c", "r"))),
+        ({"prompt": [{"role": "user", "content": "q"}], "answers": ["x", "y"]}, ("q", ("x", "y"))),
         ({"messages": [{"role": "system", "content": "s"}, {"role": "user", "content": "q"},
                        {"role": "assistant", "tool_calls": []}, {"role": "tool", "content": "t"},
-                       {"role": "assistant", "content": "a"}]}, ("q\nt", "\na")),
+                       {"role": "assistant", "content": "a"}]}, ("q\nt", ("\na",))),
     ],
 )  # fmt: skip
 def test_what_a_row_asks_and_what_is_said_to_it(row, said):
-    assert dedupe.parts(row) == said
+    assert dedupe.texts(row) == said

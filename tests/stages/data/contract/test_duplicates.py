@@ -1,12 +1,11 @@
 import random
 
-import numpy as np
 import pytest
 from contract_scopes import chat, label, lines, pair, scope_of, votes
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stages.data.contract import duplicates
+from stages.data import dedupe
 from stages.data.contract.duplicates import (
     answer_in_prompt,
     conflicting_answers,
@@ -77,28 +76,20 @@ def test_one_long_text_with_two_questions_is_no_near_duplicate():
 def test_many_rows_are_compared_by_minhash_with_the_same_result(monkeypatch):
     rows = [chat("Tell.", sentence(i)) for i in range(60)] + [chat("Tell.", edited(sentence(i), 39)) for i in range(9)]
     exact = lines(near_duplicates(scope_of("sft", rows)))
-    monkeypatch.setattr(duplicates, "EXACT_JOIN", 10)
+    monkeypatch.setattr(dedupe, "EXACT", 10)
     assert lines(near_duplicates(scope_of("sft", rows))) == exact == list(range(61, 70))
 
 
-def test_minhash_pairs_are_at_least_as_alike_as_asked():
-    sets = [np.arange(0, 100, dtype=np.uint64) * 77, np.arange(40, 140, dtype=np.uint64) * 77]
-    assert list(duplicates._minhash_pairs(sets, 0.8)) == []
+def test_the_later_row_is_marked_also_where_the_first_one_comes_again():
+    first, near = chat("Tell.", sentence(1)), chat("Tell.", edited(sentence(1), 39))
+    assert lines(near_duplicates(scope_of("sft", [first, near, first]))) == [2]
 
 
-@pytest.mark.parametrize(
-    "prompt, a, b",
-    [
-        ("Is bronze an element?", "No, it is an alloy.", "Yes, it is an element."),
-        ("What is the capital of Peru?", "Lima", "Quito"),
-        ("How high is the dam?", "The dam is 40 metres high.", "The dam is 55 metres high."),
-        ("May tenants repaint?", "Tenants may repaint the walls.", "Tenants may not repaint the walls."),
-        ("Is it due?", "Yes, it is due within 30 days.", "Yes, it is due within 14 days."),
-        ("Give tips for floods.", f"{STORY}, 40 posts", f"{STORY}, 70 posts"),
-        ("Write about the river and its fields.", STORY, sentence(5)),
-        ("Explain osmosis.", "A solvent passes through a membrane to salt.", STORY),
-    ],
-)
+def test_one_long_answer_to_different_prompts_is_no_near_duplicate():
+    rows = [chat(f"Question {word}?", sentence(1)) for word in ("about love", "of war", "on wheels")]
+    assert not near_duplicates(scope_of("sft", rows))
+
+
 def test_answers_that_exclude_each_other(prompt, a, b):
     rows = [chat(prompt, a), chat("Other?", "This."), chat(prompt.upper(), b), chat(prompt, a)]
     assert lines(conflicting_answers(scope_of("sft", rows))) == [1, 3, 4]
