@@ -13,7 +13,9 @@ PHRASE_WORDS = 8  # the same without a full stop
 BRIEF = 20  # words of a task's usual answer, below which labels and prose are one
 PROSE_WORDS = 8  # words from which a text shows its register
 MARKS = 2  # of a register in a text that belongs to it
-MOST = 0.6  # of an answer's lines that are items, rows or code, from which it is a list, a table, code
+MOST = 0.6  # of an answer's lines that are rows or code, from which it is a table or code
+ITEMS = 0.4  # of its lines that begin an item, from which it is a list
+REQUEST = 200  # letters at either end of a prompt or system turn in which it says what is wanted
 FENCE = re.compile(r"\s*```[^\n]*\n(.*?)```\s*", re.DOTALL)
 NUMBERED = re.compile(r"\s*(?:\d{1,2}|[a-z])[.)]\s+\S", re.IGNORECASE)
 BULLET = re.compile(r"\s*[-*•–]\s+\S")
@@ -33,12 +35,12 @@ ASKED = {  # format -> words of a prompt that call for it
         r"xml)(?!\w)",
         re.IGNORECASE,
     ),
-    "list": re.compile(r"\b(lists?|bullets?|items|examples|steps?|ideas|ways|tips|enumerate|\d+)\b", re.IGNORECASE),
-    "numbered list": re.compile(r"\b(lists?|number\w*|steps?|rank\w*|top|order|\d+)\b", re.IGNORECASE),
+    "list": re.compile(r"\b(lists?|bullets?|items|examples|steps?|ideas|ways|tips|enumerate)\b", re.IGNORECASE),
+    "numbered list": re.compile(r"\b(lists?|number\w*|steps?|rank\w*|top|order)\b", re.IGNORECASE),
     "label": re.compile(
         r"\b(one word|single word|classif\w+|yes or no|true or false|only|name|which|who|or)\b", re.IGNORECASE
     ),
-    "prose": re.compile(r"\b(explain|describe|sentences?|paragraph|essay|why|write)\b", re.IGNORECASE),
+    "prose": re.compile(r"\b(explain|describe|(in|with) \w+ (full )?sentences?|paragraph|essay)\b", re.IGNORECASE),
 }
 VOICED = re.compile(
     r"\b(tweet|post|casual\w*|informal\w*|formal\w*|slang|friend\w*|tone|style|voice|e-?mail|letter|message|"
@@ -46,13 +48,14 @@ VOICED = re.compile(
     r"humor\w*|slogan|caption|(act|speak|talk|answer) (as|like)|pretend|imagine|role-?play|rewrite)\b",
     re.IGNORECASE,
 )
-CASUAL = re.compile(
-    r"\b(gonna|wanna|gotta|kinda|sorta|dunno|lemme|ain['’]t|y['’]all|lol|lmao|omg|btw|tbh|imo|idk|thx|pls|plz|ur|"
-    r"u (r|can|should|have|need|want|know|get)|yeah|yep|nope|nah|hey|dude|bro|awesome|no worries|no biggie|oops|haha)\b"
-    r"|[\U0001F300-\U0001FAFF]|!!+|\?!|(?<=\s):-?[)D(](?=\s|\Z)",
-    re.IGNORECASE,
-)
-CONTRACTION = re.compile(r"(?<=\w)(n['’]t|['’](re|ll|ve|m|d))\b|\b(it|that|there|here|what|let)['’]s\b", re.IGNORECASE)
+SPOKEN = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*")
+SLANG = {
+    "gonna", "wanna", "gotta", "kinda", "sorta", "dunno", "lemme", "ain't", "y'all", "lol", "lmao", "omg", "btw", "tbh",
+    "imo", "idk", "thx", "pls", "plz", "ur", "yeah", "yep", "nope", "nah", "hey", "dude", "bro", "awesome", "oops",
+    "haha",
+}  # fmt: skip
+SIGNS = re.compile(r"[\U0001F300-\U0001FAFF]|!!+|\?!|(?<=\s):-?[)D(](?=\s|\Z)")
+CONTRACTED = re.compile(r".+(n't|'(re|ll|ve|m|d))|(it|that|there|here|what|let)'s")
 STIFF = re.compile(
     r"\b(hereby|herein|thereof|therein|pursuant|notwithstanding|whereas|furthermore|moreover|nevertheless|therefore|"
     r"consequently|accordingly|hence|thus|shall|kindly|regarding|concerning|with respect to|in accordance with|"
@@ -105,12 +108,12 @@ def format_of(text: str) -> str:
         return "code"
     lines = [line for line in text.splitlines() if line.strip()]
     for name, pattern, least in (
-        ("table", ROW, 2),
-        ("numbered list", NUMBERED, 2),
-        ("list", BULLET, 2),
-        ("code", CODE_LINE, 1),
+        ("table", ROW, MOST),
+        ("numbered list", NUMBERED, ITEMS),
+        ("list", BULLET, ITEMS),
+        ("code", CODE_LINE, MOST),
     ):
-        if sum(bool(pattern.match(line)) for line in lines) >= max(least, MOST * len(lines)):
+        if sum(bool(pattern.match(line)) for line in lines) >= max(2, least * len(lines)):
             return name
     return "label" if len(lines) == 1 and _is_label(text) else "prose"
 
@@ -123,11 +126,18 @@ def _is_label(text: str) -> bool:
 
 def register_of(text: str) -> str:
     """casual | formal | plain."""
-    prose = without_code(text)
-    casual = len(CASUAL.findall(prose))
-    if casual and casual + len(CONTRACTION.findall(prose)) >= MARKS:
+    slang, contracted = _casual_marks(text)
+    if slang and slang + contracted >= MARKS:
         return "casual"
-    return "formal" if not casual and len(STIFF.findall(prose)) >= MARKS and not CONTRACTION.search(prose) else "plain"
+    return "formal" if not slang and not contracted and len(STIFF.findall(without_code(text))) >= MARKS else "plain"
+
+
+def _casual_marks(text: str) -> tuple[int, int]:
+    """(slang and signs, contractions)."""
+    prose = without_code(text)
+    said = [word.replace("’", "'") for word in SPOKEN.findall(prose.lower())]
+    slang = sum(word in SLANG for word in said) + len(SIGNS.findall(prose))
+    return slang, sum(bool(CONTRACTED.fullmatch(word)) for word in said if "'" in word)
 
 
 def _is_json(text: str) -> bool:
@@ -147,12 +157,15 @@ def _tasks(scope: Scope) -> Iterable[tuple[str, list[Item]]]:
 def _other_formats(task: str, items: Sequence[Item], dominant: float) -> Iterator[Told]:
     formats = [format_of(each.answer) for each in items]
     usual, count = Counter(formats).most_common(1)[0]
-    if count < dominant * len(items):
-        free = sum(name in FREE for name in formats) >= dominant * len(items)
-        usual = "prose" if free else ""
-    same = {usual} if usual != "prose" else {*FREE, *(("label",) if not task or _brief(items) else ())}
-    for each, name in zip(items, formats, strict=True):
-        if usual and name not in same and not _asks_for(name, each, items):
+    same = {usual}
+    if count < dominant * len(items) or usual == "prose":
+        usual, same = "prose", {*FREE, *(("label",) if not task or _brief(items) else ())}
+    if sum(name in same for name in formats) < dominant * len(items):
+        return
+    others = [(each, name) for each, name in zip(items, formats, strict=True) if name not in same]
+    usually_asked = {name: _usually_asked(name, items) for name in {name for _, name in others}}
+    for each, name in others:
+        if usually_asked[name] or not ASKED[name].search(_request(each)):
             yield each, f"{name}, not {usual}: {each.answer}"
 
 
@@ -161,34 +174,32 @@ def _brief(items: Sequence[Item]) -> bool:
     return median(len(each.answer.split()) for each in items) < BRIEF
 
 
-def _asks_for(name: str, each: Item, items: Sequence[Item]) -> bool:
-    """Whether its prompt calls for the format, with a word that is not in most prompts of the task."""
-    asks = ASKED[name].search
-    return bool(asks(_asked(each))) and 2 * sum(bool(asks(_asked(other))) for other in items) < len(items)
+def _usually_asked(name: str, items: Sequence[Item]) -> bool:
+    """Whether most prompts of the task have a word for the format, which then says nothing of one row."""
+    return 2 * sum(bool(ASKED[name].search(_request(each))) for each in items) >= len(items)
+
+
+def _request(each: Item) -> str:
+    """The beginnings and ends of what was said before: what is wanted, rather than the text that it is wanted for."""
+    return "\n".join(
+        piece for text in (each.system, each.prompt) for piece in (text[:REQUEST], text[REQUEST:][-REQUEST:])
+    )
 
 
 def _other_registers(items: Sequence[Item], dominant: float) -> Iterator[Told]:
     long = [each for each in items if len(each.answer.split()) >= PROSE_WORDS]
-    registers = [register_of(each.answer) for each in long]
-    casual = registers.count("casual")
-    if casual >= dominant * len(long):
-        odd, usual = "formal", "casual"
-    elif casual <= (1 - dominant) * len(long) and _unmarked(long) >= dominant * (len(long) - casual):
-        odd, usual = "casual", "formal"
+    marks = [_casual_marks(each.answer) for each in long]
+    casual = [bool(slang) and slang + contracted >= MARKS for slang, contracted in marks]
+    unmarked = marks.count((0, 0))
+    if sum(casual) >= dominant * len(long):
+        odd, usual, found = "formal", "casual", [register_of(each.answer) == "formal" for each in long]
+    elif sum(casual) <= (1 - dominant) * len(long) and unmarked >= dominant * (len(long) - sum(casual)):
+        odd, usual, found = "casual", "formal", casual
     else:
         return
-    for each, register in zip(long, registers, strict=True):
-        if register == odd and not VOICED.search(_asked(each)):
+    for each, differs in zip(long, found, strict=True):
+        if differs and not VOICED.search(_request(each)):
             yield each, f"{odd}, not {usual}: {each.answer}"
-
-
-def _unmarked(items: Sequence[Item]) -> int:
-    return sum(not CASUAL.search(each.answer) and not CONTRACTION.search(each.answer) for each in items)
-
-
-def _asked(each: Item) -> str:
-    turns = each.row.get("messages") or each.row["prompt"]
-    return next((turn.get("content") or "" for turn in reversed(turns) if turn["role"] == "user"), "")
 
 
 def _found(scope: Scope, told: Sequence[Told], what: str, remedy: str) -> Found | None:

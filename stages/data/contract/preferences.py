@@ -12,8 +12,7 @@ from stages.data.contract.view import Found, Item, Mark, Scope, plain, share
 CHANCE = 0.01  # probability from which a share is put down to chance
 FIRST = 0.6  # share of votes for the first answer above which its place decides
 ABOUT_LETTERS = re.compile(
-    r"capital|(upper|lower|title|camel|snake)[ -]?case|\b(case|caps|letters?|punctuat\w*|full stop|question mark|"
-    r"exclamation|quotation|quotes?|format|spelling|grammar)\b",
+    r"capitals?\b|capitali[sz]|(upper|lower|title|camel|snake)[ -]?case|all caps|punctuat|full stop|exclamation mark",
     re.IGNORECASE,
 )
 SHOWN = 60  # letters of each answer of a contradiction
@@ -50,7 +49,7 @@ def chosen_is_rejected(scope: Scope) -> Found | None:
 def _preferred_to_itself(each: Item) -> str:
     """The answer, or nothing."""
     same = [found.better for found in _preferred(each) if found.better == found.worse]
-    if not same or not ABOUT_LETTERS.search(each.prompt):
+    if not same or not ABOUT_LETTERS.search(_asked(each)):
         return same[0] if same else ""
     spelt = [" ".join(answer.split()) for answer in each.answers]
     return same[0] if len(set(spelt)) < len(spelt) else ""
@@ -187,6 +186,10 @@ def _preferred(each: Item) -> list[Preference]:
 
 def _prompt(each: Item) -> str:
     return plain(f"{each.system}\n{each.prompt}")
+
+
+def _asked(each: Item) -> str:
+    return next((turn.get("content") or "" for turn in reversed(each.row["prompt"]) if turn["role"] == "user"), "")
 
 
 def _votes(each: Item) -> list[Preference]:

@@ -20,7 +20,7 @@ FORMAL = "Notice shall be given three months prior to the end of the lease in ac
         ("| a | b |\n|---|---|\n| 1 | 2 |", "table"),
         ("positive", "label"),
         ("12, 40, 7, 9, 15, 3", "label"),
-        ("[not json] but a sentence about brackets", "prose"),
+        ("[not json] but a sentence about brackets.", "prose"),
         (PLAIN, "prose"),
     ],
 )
