@@ -201,7 +201,10 @@ def test_a_passage_with_many_questions_is_no_template():
 
 
 # -- against comparing everything with everything ------------------------------------------------------------------
-few = st.lists(st.lists(st.sampled_from("abcde"), min_size=1, max_size=18).map(" ".join), max_size=7, unique=True)
+SEGMENTS = [*"abc", *(sentence(f"segment {i}", 5) for i in range(5))]
+few = st.lists(
+    st.lists(st.sampled_from(SEGMENTS), min_size=1, max_size=6).map(" ".join), min_size=1, max_size=7, unique=True
+)
 
 
 def pieces(text, size):
@@ -210,7 +213,7 @@ def pieces(text, size):
 
 
 def common(texts, size, config):
-    held = [pieces(text, size) for text in texts]
+    held = [pieces(text, size) for text in texts if len(text.split()) >= config.ngram]
     most = max(config.fewest_groups, config.common * len(texts))
     return {gram for each in held for gram in each if sum(gram in other for other in held) > most}
 
@@ -221,7 +224,8 @@ def leak_kind(text, item, texts, items, config):
         return "exact"
     sets = {}
     for size in (5, config.ngram):
-        known = common(texts, size, config) | common(items, size, config)
+        measured = set().union(*(pieces(each, size) for each in items if len(each.split()) >= config.ngram))
+        known = common(texts, size, config) & measured | common(items, size, config)
         sets[size] = [
             pieces(each, size) - known if len(each.split()) >= config.ngram else set() for each in (text, item)
         ]
