@@ -90,6 +90,19 @@ def test_one_long_answer_to_different_prompts_is_no_near_duplicate():
     assert not near_duplicates(scope_of("sft", rows))
 
 
+@pytest.mark.parametrize(
+    "prompt, a, b",
+    [
+        ("Is bronze an element?", "No, it is an alloy.", "Yes, it is an element."),
+        ("What is the capital of Peru?", "Lima", "Quito"),
+        ("How high is the dam?", "The dam is 40 metres high.", "The dam is 55 metres high."),
+        ("May tenants repaint?", "Tenants may repaint the walls.", "Tenants may not repaint the walls."),
+        ("Is it due?", "Yes, it is due within 30 days.", "Yes, it is due within 14 days."),
+        ("Give tips for floods.", f"{STORY}, 40 posts", f"{STORY}, 70 posts"),
+        ("Write about the river and its fields.", STORY, sentence(5)),
+        ("Explain osmosis.", "A solvent passes through a membrane to salt.", STORY),
+    ],
+)
 def test_answers_that_exclude_each_other(prompt, a, b):
     rows = [chat(prompt, a), chat("Other?", "This."), chat(prompt.upper(), b), chat(prompt, a)]
     assert lines(conflicting_answers(scope_of("sft", rows))) == [1, 3, 4]
