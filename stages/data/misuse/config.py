@@ -19,7 +19,7 @@ class GenericConfig:
     """When documents count as general text, or as another domain's."""
 
     max_share: float = 0.5  # of documents that may lack the domain's vocabulary
-    density: float = 0.08  # share of specialist words below which a document has no specialist vocabulary
+    density: float = 0.1  # share of specialist words below which a document has no specialist vocabulary
     closeness: float = 0.5  # of the weight that the sample's words have in the sample, below which a document is far
     vocabulary: int = 20  # specialist words below which the documents together have no vocabulary of their own
     fewest_rows: int = 30  # different documents, or pieces of them, below which nothing is said
