@@ -114,9 +114,16 @@ def without_leaks(ctx: Context) -> tuple[list[Finding], dict[str, Artifact]]:
     left_out = leaks.dropped(found) if dropping else {}
     (ctx.out / artifact.DROPPED).write_text(json.dumps(left_out, indent=1) + "\n")
     told = leaks.finding(found, sum(map(len, training.values())), dropping)
-    findings = [] if told is None else [told] if dropping else levelled([told], config)
+    found_here = [] if told is None else [told]
+    findings = [accepted(each, config) for each in found_here] if dropping else levelled(found_here, config)
     sets = {role: artifact.without(ctx.data[role], left_out.get(ctx.data[role].stage, ())) for role in roles}
     return findings, sets
+
+
+def accepted(finding: Finding, config: ContractConfig) -> Finding:
+    """What has been done already is a warning at most, and a note where a person accepts it."""
+    reason = config.accepted.get(finding.code, "")
+    return replace(finding, level="info" if reason else finding.level, accepted=reason)
 
 
 def preview(ctx: Context, tokenizer: "PreTrainedTokenizerBase", sets: Mapping[str, Artifact]) -> dict[str, Any]:
