@@ -71,6 +71,11 @@ def test_majorities_that_go_in_a_circle():
     assert lines(contradicting_preferences(scope_of("reward", rows))) == [1, 2, 3]
 
 
+def test_a_tied_pair_closes_no_circle():
+    rows = [votes("Q", "A", "B", x="a"), votes("Q", "B", "C", x="a"), votes("Q", "C", "A", y="a", z="b")]
+    assert not contradicting_preferences(scope_of("reward", rows))
+
+
 def test_one_answer_with_both_labels():
     rows = [label("Q", "A", True), label("Q", "a.", False), label("Q", "B", False), label("P", "A", False)]
     assert lines(contradicting_preferences(scope_of("kto", rows))) == [1, 2]
