@@ -57,7 +57,7 @@ def test_a_label_among_long_answers_of_a_named_task():
 
 
 def test_a_word_of_every_prompt_asks_for_nothing_in_one():
-    rows = [chat(f"Explain the code {i}", PLAIN) for i in range(30)] + [chat("Explain the code", '{"a": 1}')]
+    rows = [chat(f"Explain the API {i}", PLAIN) for i in range(30)] + [chat("Explain the API", '{"a": 1}')]
     assert lines(mixed_format(scope_of("sft", rows))) == [31]
 
 

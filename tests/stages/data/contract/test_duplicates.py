@@ -153,3 +153,5 @@ def test_an_answer_pasted_below_a_task_with_its_own_text():
     prompt = f"Summarize this article. {sentence(1, 30)}\n{STORY}"
     assert lines(answer_in_prompt(scope_of("sft", [chat(prompt, STORY)]))) == [1]
     assert not answer_in_prompt(scope_of("sft", [chat(f"Rewrite the text:\n{STORY}", STORY)]))
+    between = f"Correct the text. {STORY} {sentence(1, 30)}"
+    assert not answer_in_prompt(scope_of("sft", [chat(between, STORY)]))
