@@ -4,14 +4,14 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 
-from stages.data.contract.spans import Span, blanked, shown
+from stages.data.contract.spans import Span, blanked, requests, shown
 from stages.data.contract.view import Found, Item, Mark, Scope, share
 
 AI = (
     r"(?:(?:AI|artificial intelligence|machine learning)(?:[- ](?:powered|based))?(?:[- ]?language)?"
-    r"(?:[- ](?:model|assistant|chatbot|system|bot))?|(?:large |digital |virtual |computer )?"
-    r"(?:language model|assistant|program)|chatbot|bot|robot|machine|LLM)"
+    r"(?:[- ](?:model|assistant|chatbot|system|bot))?|(?:large )?language model|LLM)"
 )
+MACHINE = r"(?:(?:digital |virtual |computer )?(?:assistant|program)|chatbot|bot|robot|machine)"
 UNABLE = (
     r"(?:do not|don['’]t|can ?not|can['’]t|am not|have no|lack|am unable|['’]m not|['’]m unable|was trained|"
     r"am designed|could not)"
@@ -20,9 +20,9 @@ PHRASES = (  # (kind, letters of which one is in every such phrase, pattern)
     (
         "disclaimer",
         ("AI", "rtificial", "odel", "ssistant", "rogram", "bot", "achine", "LLM"),
-        rf"\b[Aa]s (?:just |only |merely )?an? {AI}\b[^.!?\n]{{0,60}}?[, ](?:I|my|I['’]\w+)\b"
-        rf"|\bI(?:['’]| a)m (?:just|only|simply|merely) an? {AI}\b"
-        rf"|\bI(?:['’]| a)m an? {AI}\b[^.!?\n]{{0,40}}?\b{UNABLE}",
+        rf"\b[Aa]s (?:just |only |merely )?an? (?:{AI}\b[^.!?\n]{{0,60}}?[, ]|{MACHINE}, )(?:I|my|I['’]\w+)\b"
+        rf"|\bI(?:['’]| a)m (?:just|only|simply|merely) an? (?:{AI}|{MACHINE})\b"
+        rf"|\bI(?:['’]| a)m an? (?:{AI}|{MACHINE})\b[^.!?\n]{{0,40}}?\b{UNABLE}",
     ),
     (
         "disclaimer",
@@ -98,7 +98,7 @@ def _in_item(item: Item) -> tuple[str, Span] | None:
     """The first phrase; where the talk is of AI itself only fillers count."""
     for text in taught(item):
         for span in _phrases(text):
-            if span.kind == "filler" or not ABOUT_AI.search(item.prompt):
+            if span.kind == "filler" or not ABOUT_AI.search(requests(item)):
                 return text, span
     return None
 

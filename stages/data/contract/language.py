@@ -2,10 +2,12 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from functools import cache, lru_cache
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache, lru_cache, partial
 from typing import TYPE_CHECKING
 
+from stages.data.contract.spans import requests
 from stages.data.contract.view import Found, Item, Mark, Scope, share, without_code
 
 if TYPE_CHECKING:
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
 WINDOW = 300  # letters that are looked at, at the start of a text and at the end of a long one
 LONG = 3 * WINDOW
 NO_PROSE = re.compile(r"https?://\S+|\S+@\S+|<[^<>]{1,80}>|\\\w+|[\d_]+")
+IDEOGRAPH = re.compile("[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
 SAME = {  # names of one written language, or of such as differ too little for a paragraph to tell
     **dict.fromkeys(["nn", "da"], "no"), **dict.fromkeys(["bs", "sr"], "hr"), **dict.fromkeys(["ms", "jv"], "id"),
     **dict.fromkeys(["an", "ext"], "es"), **dict.fromkeys(["ary", "arz"], "ar"), **dict.fromkeys(["wuu", "yue"], "zh"),
@@ -21,7 +24,8 @@ SAME = {  # names of one written language, or of such as differ too little for a
 }  # fmt: skip
 NO_LANGUAGE = "zxx"
 MOST = 0.6  # of the texts whose language can be told: from there it is the rule, below a set of several languages
-SURE = 0.999  # from which the others of a family are not asked
+SURE = 0.999  # probability from which the other languages are not asked
+LIKELY, UNLIKELY = 0.5, 0.01  # a text that is likely Spanish or Catalan, and so unlikely English, is not English
 NAMES = {
     "en": "English", "sv": "Swedish", "no": "Norwegian or Danish", "de": "German", "fr": "French", "es": "Spanish",
     "pt": "Portuguese", "it": "Italian", "nl": "Dutch", "fi": "Finnish", "pl": "Polish", "ru": "Russian",
@@ -49,26 +53,40 @@ def _identifier() -> "LanguageIdentifier":
 
 
 @lru_cache(maxsize=2**14)
-def _identified(text: str) -> tuple[str, float]:
-    """The language and its probability; those of SAME share one."""
+def _shares(text: str) -> dict[str, float]:
+    """Language -> probability, the most likely first; those of SAME are one."""
     name, probability = _identifier().classify(text)
-    family = SAME.get(name, name)
-    if probability < SURE and family in SAME.values():
-        probability = sum(part for other, part in _identifier().rank(text) if SAME.get(other, other) == family)
-    return family, probability
+    if probability >= SURE:
+        return {SAME.get(name, name): probability}
+    shares: Counter[str] = Counter()
+    for name, probability in _identifier().rank(text):
+        shares[SAME.get(name, name)] += probability
+    return dict(shares.most_common())
 
 
-def languages(text: str, probability: float, letters: int) -> list[str]:
-    """Languages of a text's start, of a long one's end too, as ISO 639; none where it cannot be told."""
-    found = []
-    for window in _windows(without_code(text)):
-        prose = " ".join(NO_PROSE.sub(" ", window).split())
-        if sum(map(str.isalpha, prose)) < letters:
-            continue
-        name, sure = _identified(prose)
-        if sure >= probability and name != NO_LANGUAGE:
-            found.append(name)
-    return found
+def languages(text: str, letters: int) -> list[dict[str, float]]:
+    """Probabilities of the languages (ISO 639) of a text's start, and of a long one's end; none for too few letters."""
+    windows = (" ".join(NO_PROSE.sub(" ", window).split()) for window in _windows(without_code(text)))
+    return [_shares(prose) for prose in windows if _letters(prose) >= letters]
+
+
+def _letters(text: str) -> int:
+    """Its letters; a Chinese or Japanese one says as much as two others."""
+    return sum(map(str.isalpha, text)) + (0 if text.isascii() else len(IDEOGRAPH.findall(text)))
+
+
+def known(shares: Mapping[str, float], probability: float) -> str | None:
+    """The language, if it is sure enough."""
+    name, sure = next(iter(shares.items()))
+    return name if sure >= probability and name != NO_LANGUAGE else None
+
+
+def is_another(shares: Mapping[str, float], names: Collection[str], probability: float) -> bool:
+    """Whether the text is in none of these languages, also where it is unclear in which it is."""
+    name, sure = next(iter(shares.items()))
+    if name in names or name == NO_LANGUAGE:
+        return False
+    return sure >= probability or (sure >= LIKELY and all(shares.get(each, 0.0) <= UNLIKELY for each in names))
 
 
 def _windows(text: str) -> Iterator[str]:
@@ -77,15 +95,28 @@ def _windows(text: str) -> Iterator[str]:
         yield text[-WINDOW:]
 
 
+@dataclass(frozen=True)
+class Spoken:
+    """Languages of a row: of its prompt, and of each text that is trained on; a lone prompt is one itself."""
+
+    prompt: list[dict[str, float]]
+    texts: dict[str, list[dict[str, float]]]
+
+    def names(self, probability: float) -> set[str]:
+        """Those that are known."""
+        parts = [self.prompt[:1], *(shares[:1] for shares in self.texts.values())]
+        return {name for part in parts for shares in part if (name := known(shares, probability))}
+
+
 def language_mix(scope: Scope) -> Found | None:
-    """Rows in another language than most of their task, or whose answer is in another one than its prompt.
+    """Rows in another language than the others of their task, or whose answer is in another one than its prompt.
 
     A prompt that asks for a translation or names a language may have any answer.
     """
-    config = scope.config
-    spoken = {item.index: _spoken(item, config.language, config.language_letters) for item in scope.items}
+    spoken = {item.index: _spoken(item, scope.config.language_letters) for item in scope.items}
     rules = _rules(scope, spoken)
-    told = {item.index: hit for item in scope.items if (hit := _differs(item, spoken[item.index], rules))}
+    differs = partial(_differs, probability=scope.config.language)
+    told = {item.index: hit for item in scope.items if (hit := differs(item, spoken[item.index], rules.get(item.task)))}
     if not told:
         return None
     counts = Counter(name for name, _ in told.values())
@@ -99,30 +130,24 @@ def language_mix(scope: Scope) -> Found | None:
     )
 
 
-def _spoken(item: Item, probability: float, letters: int) -> tuple[list[str], dict[str, list[str]]]:
-    """Languages of the prompt, and of each text that is trained on; of a lone prompt that is itself."""
-    texts = item.answers or (item.prompt,)
-    asked = languages(item.prompt, probability, letters) if item.answers and item.prompt else []
-    return asked, {text: languages(text, probability, letters) for text in texts}
+def _spoken(item: Item, letters: int) -> Spoken:
+    prompt = languages(item.prompt, letters) if item.answers and item.prompt else []
+    return Spoken(prompt, {text: languages(text, letters) for text in item.answers or (item.prompt,)})
 
 
-def _rules(scope: Scope, spoken: Mapping[int, tuple[list[str], dict[str, list[str]]]]) -> dict[str, str]:
+def _rules(scope: Scope, spoken: Mapping[int, Spoken]) -> dict[str, str]:
     """Task -> its language, where MOST of its texts, prompts included, have one.
 
     A task in which fewer than `group` rows tell their language follows the whole set.
     """
-    told: dict[str, Counter[str]] = {"": Counter()}
+    everywhere: Counter[str] = Counter()
+    told: dict[str, Counter[str]] = {}
     for item in scope.items:
-        asked, texts = spoken[item.index]
-        names = {found[0] for found in (asked, *texts.values()) if found}
+        names = spoken[item.index].names(scope.config.language)
         told.setdefault(item.task, Counter()).update(names)
-        if item.task:
-            told[""].update(names)
-    everywhere = _dominant(told[""])
-    rules = {}
-    for task, counts in told.items():
-        enough = counts.total() >= scope.config.group
-        rules[task] = _dominant(counts) if enough else everywhere
+        everywhere.update(names)
+    large = {task: counts.total() >= scope.config.group for task, counts in told.items()}
+    rules = {task: _dominant(counts if large[task] else everywhere) for task, counts in told.items()}
     return {task: name for task, name in rules.items() if name}
 
 
@@ -132,18 +157,17 @@ def _dominant(counts: Counter[str]) -> str:
     return name if count and count >= MOST * counts.total() else ""
 
 
-def _differs(
-    item: Item, spoken: tuple[list[str], dict[str, list[str]]], rules: Mapping[str, str]
-) -> tuple[str, str] | None:
+def _differs(item: Item, spoken: Spoken, rule: str | None, probability: float) -> tuple[str, str] | None:
     """(the language that is not expected, the text in it), or None."""
-    asked, texts = spoken
-    if item.form != "text" and ASKED.search(f"{item.system}\n{item.prompt}"):
+    prompt = [name for shares in spoken.prompt if (name := known(shares, probability))]
+    strange = [
+        (next(iter(shares)), text)
+        for text, windows in spoken.texts.items()
+        for shares in windows
+        if (rule and is_another(shares, [rule], probability)) or (prompt and is_another(shares, prompt, probability))
+    ]
+    if rule and spoken.prompt and all(is_another(shares, [rule], probability) for shares in spoken.prompt):
+        strange.append((next(iter(spoken.prompt[0])), item.prompt))
+    if strange and item.form != "text" and ASKED.search(f"{item.system}\n{requests(item)}"):
         return None
-    rule = rules.get(item.task)
-    for text, names in texts.items():
-        other = next((name for name in names if rule and name != rule), None)
-        other = other or next((name for name in names if asked and name not in asked), None)
-        if other:
-            return other, text
-    strange = next((name for name in asked if rule and name != rule), None)
-    return (strange, item.prompt) if strange and not any(rule == name for name in asked) else None
+    return strange[0] if strange else None

@@ -12,14 +12,14 @@ ENOUGH = 8  # rows below which nothing is said of a usual length
 POWERS = np.linspace(0, 1, 21)
 LEAST = 100  # letters by which a length must differ from the usual one: below, nobody would look
 GAP = 8.0  # times a length is the next smaller one where two kinds of rows part
+RARE = 0.3  # of the rows: more of a kind are no outliers
 
 
 def length_outliers(scope: Scope) -> Found | None:
     """Rows with an answer (a document: the text) far longer or shorter than usual.
 
-    By `outlier` robust deviations, or because a wide gap parts a smaller number of rows from the others: so many of
-    them that they are part of what is usual. By task where the task has `group` rows; in letters, since not every
-    examination has a tokenizer.
+    By `outlier` robust deviations, or beyond a wide gap, since many outliers widen the deviation. By task where
+    the task has `group` rows; in letters, since not every examination has a tokenizer.
     """
     found = [mark for part in _groups(scope) for mark in _outliers(part, scope.config.outlier)]
     if not found:
@@ -54,11 +54,11 @@ def _outliers(items: Sequence[Item], limit: float) -> list[Mark]:
 
 
 def apart(lengths: np.ndarray) -> np.ndarray:
-    """Which lengths stand beyond a gap of a factor GAP, on the side with fewer of them; [n] -> [n] bool."""
+    """Which lengths stand beyond a gap of a factor GAP, fewer than RARE of all; [n] -> [n] bool."""
     ordered = np.sort(lengths)
     gaps = np.flatnonzero((ordered[1:] >= GAP * ordered[:-1]) & (ordered[1:] - ordered[:-1] >= LEAST)) + 1
-    low = max((ordered[at - 1] for at in gaps if at < len(ordered) / 2), default=-1.0)
-    high = min((ordered[at] for at in gaps if at > len(ordered) / 2), default=np.inf)
+    low = max((ordered[at - 1] for at in gaps if at < RARE * len(ordered)), default=-1.0)
+    high = min((ordered[at] for at in gaps if at > (1 - RARE) * len(ordered)), default=np.inf)
     return (lengths <= low) | (lengths >= high)
 
 

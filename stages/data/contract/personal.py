@@ -6,12 +6,12 @@ lines, versions, dates, numbers without the right check digit.
 """
 
 import re
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from ipaddress import ip_address, ip_network
 from itertools import product
 
+from stages.data.contract.config import PERSONAL
 from stages.data.contract.spans import Span, disjoint, hidden, of_items
 from stages.data.contract.view import Found, Mark, Scope, share
 
@@ -71,7 +71,7 @@ VERSION = re.compile(r"\b(?:version|ver|v)[\s.:=#]*$|[A-Za-z]/$|[=~^<>]=?$|@$", 
 NUMBERED = re.compile(r"(?:release|build|section|chapter|clause|article|figure|table|§)[\s.:#]*$", re.I)
 SMALL, MIDDLE = 32, 100  # four numbers below it are a version, and after a word of NUMBERED the number of a section
 
-ABROAD = re.compile(r"(?<![\w.,/=#&$€£+-])(?:\+|\(\+)\d(?:[ \u00a0().\-/]{0,3}\d){6,14}(?!\d)")
+ABROAD = re.compile(r"(?<![\w.,/=#&$€£+-])(?:\((?=\+\d{1,3}\)))?\+\d(?:[ \u00a0().\-/]{0,3}\d){6,14}(?!\d)")
 AMERICAN = re.compile(
     r"(?<![\w/=#&$€£.-])(?:1[ .-])?(?:\(\d{3}\)[ .-]?\d{3}[ .-]|\d{3}(?P<dash>[.-])\d{3}(?P=dash))\d{4}"
     r"(?![\w%]|[.,:-]\d|-\w)"
@@ -156,7 +156,8 @@ def _cards(text: str, regions: Sequence[str]) -> Iterator[Span]:
     """Numbers of an issuer with the right check digit, in one piece, in the groups of a card, or digit by digit."""
     from stdnum import luhn
 
-    for start, end in _in_groups(text):
+    longest_first = sorted(_in_groups(text), key=lambda place: place[0] - place[1])
+    for start, end in longest_first:
         digits = "".join(filter(str.isdigit, text[start:end]))
         if ISSUERS.fullmatch(digits) and luhn.is_valid(digits) and _is_alone(text, start, end):
             yield Span("card", start, end)
@@ -269,12 +270,13 @@ def personal_data(scope: Scope) -> Found | None:
     rows = of_items(scope.items, partial(find, kinds=config.personal, regions=config.regions))
     if not rows:
         return None
-    counts = Counter(kind for _, spans in rows.values() for kind in {span.kind for span in spans})
-    named = ", ".join(f"{CALLED[kind]} in {count}" for kind, count in counts.most_common())
+    found = [{span.kind for span in spans} for _, spans in rows.values()]
+    counts = {kind: count for kind in PERSONAL if (count := sum(kind in kinds for kinds in found))}
+    named = ", ".join(f"{CALLED[kind]} in {count}" for kind, count in counts.items())
     return Found(
         [Mark(index, hidden(text, find(text, config.personal, config.regions))) for index, (text, _) in rows.items()],
         f"{share(len(rows), len(scope.rows))} rows hold personal data: {named}.",
         f"A model repeats what it has seen. Set `redact: [{', '.join(counts)}]` in the data set to put placeholders in "
         "their place, or take the rows out.",
-        detail={"kinds": dict(counts)},
+        detail={"kinds": counts},
     )

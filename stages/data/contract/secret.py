@@ -11,7 +11,7 @@ from functools import cache
 from importlib import import_module
 from math import log2
 
-from stages.data.contract.spans import Span, disjoint, hidden, of_items
+from stages.data.contract.spans import Span, disjoint, hidden, of_items, requests
 from stages.data.contract.view import Found, Mark, Scope, share
 
 SERVICES = (  # (letters of which one is in every such token, its form)
@@ -156,7 +156,7 @@ def bits(text: str) -> float:
 
 def secrets(scope: Scope) -> Found | None:
     """Rows with a password, a key or a token; the examples show what stands around it, never the secret."""
-    prompts = {item.index: item.prompt for item in scope.items}
+    prompts = {item.index: requests(item) for item in scope.items}
     rows = {i: hit for i, hit in of_items(scope.items, find).items() if not _is_wanted(prompts[i])}
     if not rows:
         return None

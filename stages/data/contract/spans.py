@@ -75,6 +75,12 @@ def strings(content: Any) -> Iterator[str]:
             yield from strings(value)
 
 
+def requests(item: Item) -> str:
+    """What the user says in the row, without answers and the system's words."""
+    turns = item.row.get("messages") or item.row.get("prompt") or []
+    return "\n".join(turn["content"] for turn in turns if turn["role"] == "user")
+
+
 def of_items(items: Sequence[Item], find: Find) -> dict[int, tuple[str, list[Span]]]:
     """Row -> the first of its texts in which something is found, and all that is found in the row."""
     rows: dict[int, tuple[str, list[Span]]] = {}

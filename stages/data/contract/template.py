@@ -4,7 +4,7 @@ import re
 from collections.abc import Collection
 from typing import TYPE_CHECKING
 
-from stages.data.contract.spans import Span, blanked, shown
+from stages.data.contract.spans import Span, blanked, requests, shown
 from stages.data.contract.view import Found, Item, Mark, Scope, share
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def _in_item(item: Item, special: re.Pattern[str] | None) -> tuple[str, Span] | 
         if span := _token(text, special):
             return text, span
     for text in item.answers if item.form not in ("text", "prompt") else ():
-        if (span := _next_turn(text)) and not ASKED.search(item.prompt):
+        if (span := _next_turn(text)) and not ASKED.search(requests(item)):
             return text, span
     return None
 
