@@ -165,6 +165,8 @@ def _other_formats(task: str, items: Sequence[Item], dominant: float) -> Iterato
     others = [(each, name) for each, name in zip(items, formats, strict=True) if name not in same]
     usually_asked = {name: _usually_asked(name, items) for name in {name for _, name in others}}
     for each, name in others:
+        if name in FREE and format_of(each.prompt) == name:
+            continue  # an answer for each item of the prompt
         if usually_asked[name] or not ASKED[name].search(_request(each)):
             yield each, f"{name}, not {usual}: {each.answer}"
 
@@ -187,17 +189,16 @@ def _request(each: Item) -> str:
 
 
 def _other_registers(items: Sequence[Item], dominant: float) -> Iterator[Told]:
-    long = [each for each in items if len(each.answer.split()) >= PROSE_WORDS]
-    marks = [_casual_marks(each.answer) for each in long]
+    marks = [_casual_marks(each.answer) for each in items]
     casual = [bool(slang) and slang + contracted >= MARKS for slang, contracted in marks]
     unmarked = marks.count((0, 0))
-    if sum(casual) >= dominant * len(long):
-        odd, usual, found = "formal", "casual", [register_of(each.answer) == "formal" for each in long]
-    elif sum(casual) <= (1 - dominant) * len(long) and unmarked >= dominant * (len(long) - sum(casual)):
+    if sum(casual) >= dominant * len(items):
+        odd, usual, found = "formal", "casual", [register_of(each.answer) == "formal" for each in items]
+    elif sum(casual) <= (1 - dominant) * len(items) and unmarked >= dominant * (len(items) - sum(casual)):
         odd, usual, found = "casual", "formal", casual
     else:
         return
-    for each, differs in zip(long, found, strict=True):
+    for each, differs in zip(items, found, strict=True):
         if differs and not VOICED.search(_request(each)):
             yield each, f"{odd}, not {usual}: {each.answer}"
 

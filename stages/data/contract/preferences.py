@@ -1,20 +1,15 @@
 """What people's choices contradict, and what a reward model could learn from them in place of quality."""
 
-import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from stages.data.contract.duplicates import said
 from stages.data.contract.view import Found, Item, Mark, Scope, plain, share
 
 CHANCE = 0.01  # probability from which a share is put down to chance
 FIRST = 0.6  # share of votes for the first answer above which its place decides
-ABOUT_LETTERS = re.compile(
-    r"capitals?\b|capitali[sz]|(upper|lower|title|camel|snake)[ -]?case|all caps|punctuat|full stop|exclamation mark",
-    re.IGNORECASE,
-)
 SHOWN = 60  # letters of each answer of a contradiction
 
 
@@ -30,29 +25,20 @@ class Preference:
 
 
 def chosen_is_rejected(scope: Scope) -> Found | None:
-    """Rows that prefer an answer to one that is the same up to white space, case and punctuation at its ends.
+    """Rows that prefer an answer to one that is the same up to white space and Unicode form.
 
-    Where the prompt is about case or punctuation, answers that differ in these are not the same.
+    Case and punctuation count: a prompt may be about just these.
     """
-    told = {each.index: same for each in _compared(scope) if (same := _preferred_to_itself(each))}
     compared = _compared(scope)
+    told = {item.index: each.better for item in compared for each in _preferred(item) if each.better == each.worse}
     if not told:
         return None
     return Found(
         [Mark(i, text) for i, text in told.items()],
         f"{share(len(told), len(compared))} rows prefer an answer to itself.",
-        "Take these rows out: they teach nothing, or that case and white space matter.",
+        "Take these rows out: they teach nothing.",
         of=len(compared),
     )
-
-
-def _preferred_to_itself(each: Item) -> str:
-    """The answer, or nothing."""
-    same = [found.better for found in _preferred(each) if found.better == found.worse]
-    if not same or not ABOUT_LETTERS.search(_asked(each)):
-        return same[0] if same else ""
-    spelt = [" ".join(answer.split()) for answer in each.answers]
-    return same[0] if len(set(spelt)) < len(spelt) else ""
 
 
 def contradicting_preferences(scope: Scope) -> Found | None:
@@ -177,9 +163,9 @@ def _preferred(each: Item) -> list[Preference]:
     """All that the row says of pairs of its answers; votes by their majority."""
     prompt = _prompt(each)
     if each.form == "preference":
-        return [Preference(each.index, prompt, *map(said, each.answers))]
+        return [Preference(each.index, prompt, *map(spelt, each.answers))]
     if each.form == "ranking":
-        ranked = list(map(said, each.answers))
+        ranked = list(map(spelt, each.answers))
         return [Preference(each.index, prompt, a, b) for i, a in enumerate(ranked) for b in ranked[i + 1 :]]
     return _majorities(_votes(each)) if each.form == "votes" else []
 
@@ -188,12 +174,13 @@ def _prompt(each: Item) -> str:
     return plain(f"{each.system}\n{each.prompt}")
 
 
-def _asked(each: Item) -> str:
-    return next((turn.get("content") or "" for turn in reversed(each.row["prompt"]) if turn["role"] == "user"), "")
+def spelt(text: str) -> str:
+    """The answer for comparison with another: one Unicode form, single spaces."""
+    return " ".join(unicodedata.normalize("NFKC", text).split())
 
 
 def _votes(each: Item) -> list[Preference]:
-    a, b = map(said, each.answers)
+    a, b = map(spelt, each.answers)
     sides = {"a": (a, b), "b": (b, a)}
     prompt = _prompt(each)
     return [
@@ -257,7 +244,7 @@ def _both_labels(scope: Scope) -> dict[int, str]:
     rows: dict[tuple[str, str], list[Item]] = {}
     for each in _compared(scope):
         if each.form == "label":
-            rows.setdefault((_prompt(each), said(each.answer)), []).append(each)
+            rows.setdefault((_prompt(each), spelt(each.answer)), []).append(each)
     return {
         each.index: f"labelled {'good' if each.row['label'] else 'bad'}: {each.answer}"
         for part in rows.values()

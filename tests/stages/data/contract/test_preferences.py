@@ -21,18 +21,18 @@ def pairs(longer, of):
 
 
 def test_an_answer_preferred_to_itself():
-    rows = [pair("Why?", "So it is.", "so  it is"), pair("Why?", "So.", "No.")]
+    rows = [pair("Why?", "So it is.", " So  it is."), pair("Why?", "So.", "No.")]
     assert lines(chosen_is_rejected(scope_of("dpo", rows))) == [1]
     voted = [
-        votes("Why?", "So", "so.", al="a"),
-        votes("Why?", "So", "so.", al="tie"),
+        votes("Why?", "So", "So ", al="a"),
+        votes("Why?", "So", "So ", al="tie"),
         votes("Why?", "So", "No", al="a"),
     ]
     assert lines(chosen_is_rejected(scope_of("reward", voted))) == [1]
-    assert lines(chosen_is_rejected(scope_of("reward", [ranking("Why?", "A", "B", "a")]))) == [1]
+    assert lines(chosen_is_rejected(scope_of("reward", [ranking("Why?", "A", "B", "A ")]))) == [1]
 
 
-def test_case_counts_where_the_prompt_is_about_it():
+def test_case_counts_since_a_prompt_may_be_about_it():
     rows = [pair("Put this in capitals: soft snow", "SOFT SNOW", text) for text in ("soft snow", "SOFT  SNOW")]
     assert lines(chosen_is_rejected(scope_of("dpo", rows))) == [2]
 
@@ -42,7 +42,7 @@ def test_a_prompt_stage_is_not_asked_about_answers():
 
 
 def test_two_pairs_that_contradict_each_other():
-    rows = [pair("Q", "A", "B"), pair("q ", "b", "a."), pair("Other", "B", "A"), pair("Q", "A", "C")]
+    rows = [pair("Q", "A", "B"), pair("q ", " B", "A "), pair("Other", "B", "A"), pair("Q", "A", "C")]
     assert lines(contradicting_preferences(scope_of("dpo", rows))) == [1, 2]
 
 
@@ -62,7 +62,7 @@ def test_annotators_may_differ_but_not_from_themselves():
     again = [*rows, votes("Q", "B", "A", anna="a")]
     found = contradicting_preferences(scope_of("reward", again))
     assert lines(found) == [1, 4]
-    assert found.marks[0].text.startswith("anna: a | over: b")
+    assert found.marks[0].text.startswith("anna: A | over: B")
 
 
 def test_majorities_that_go_in_a_circle():
@@ -77,7 +77,7 @@ def test_a_tied_pair_closes_no_circle():
 
 
 def test_one_answer_with_both_labels():
-    rows = [label("Q", "A", True), label("Q", "a.", False), label("Q", "B", False), label("P", "A", False)]
+    rows = [label("Q", "A", True), label("Q", "A ", False), label("Q", "B", False), label("P", "A", False)]
     assert lines(contradicting_preferences(scope_of("kto", rows))) == [1, 2]
 
 
