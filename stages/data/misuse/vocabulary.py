@@ -20,7 +20,6 @@ WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)?")
 SMALL = listed("the of and to in a is that for it as with on be by this or an are from at not i you")
 FLOOR = 3.4  # Zipf value of a word that the reference does not have
 TIMES = 1.0  # log10 of how many times more often than in general English a specialist word is used
-EVERYDAY = 5.5  # Zipf value from which a word belongs to no field: three hundred in a million
 SPREAD = (3, 0.02)  # a specialist word is in at least so many texts, and in at least this share of them
 LOWER = 0.3  # share of its uses in small letters below which a word is a name
 LETTERS = 3  # a shorter word is a symbol or an abbreviation of anything
@@ -91,12 +90,7 @@ def specialist(texts: Sequence[Text]) -> dict[str, float]:
         within.update(set(text.words))
         lower.update(word for word, small in zip(text.words, text.lower, strict=True) if small)
     fewest = max(SPREAD[0], SPREAD[1] * len(texts))
-    common = general_english()
-    recur = [
-        word
-        for word, _ in counts.most_common()
-        if within[word] >= fewest and len(word) >= LETTERS and common.get(word, FLOOR) < EVERYDAY
-    ]
+    recur = [word for word, _ in counts.most_common() if within[word] >= fewest and len(word) >= LETTERS]
     times = {
         word: keyness(word, counts[word] / counts.total()) for word in recur if lower[word] >= LOWER * counts[word]
     }

@@ -31,11 +31,6 @@ def test_names_and_what_one_text_alone_repeats_are_left_out(bees):
     assert "kumquat" not in specialist([read(text) for text in once])
 
 
-def test_everyday_words_are_of_no_field_however_often_they_are_used(bees):
-    merry = [f"{text} {'A good little thing, good again, little thing. ' * 3}" for text in bees]
-    assert not specialist([read(text) for text in merry]).keys() & {"little", "thing", "good", "again"}
-
-
 def test_density_and_weight_are_shares_of_all_words():
     text = read("The Hive isn’t full of honeycomb")
     assert text.words == ("the", "hive", "isn't", "full", "of", "honeycomb")
