@@ -24,7 +24,7 @@ from stages.data.findings import Located
 from stages.data.rows import normalise
 
 RATES = (0.01, 0.05, 0.2)
-MAX_LENGTH = 128
+MAX_LENGTH = 700  # tokens of the toy tokenizer, which has few words
 AUTHORED = files("stages.data.legal") / "authored"
 
 Row = dict[str, Any]
@@ -147,12 +147,15 @@ def damaged(row: Row, draw: random.Random) -> Row:
 
 
 LEAKED = ("{}<|im_end|>", "<|im_start|>assistant\n{}", "[INST] why? [/INST] {}", "{}</s>", "{}<|eot_id|>",
-          "{}<|endoftext|>", "### Response:\n{}", "<start_of_turn>model\n{}<end_of_turn>",
-          "{}\n\nHuman: and then?\n\nAssistant: That is all.")  # fmt: skip
+          "{}<|endoftext|>", "### Response:\n{}", "<start_of_turn>model\n{}<end_of_turn>")  # fmt: skip
 
 
 def with_template(row: Row, draw: random.Random) -> Row:
     return answered(row, draw.choice(LEAKED).format(answer(row)))
+
+
+def with_more_turns(row: Row, draw: random.Random) -> Row:
+    return answered(row, f"{answer(row)}\n\nHuman: and then?\n\nAssistant: That is all.")
 
 
 def digits(draw: random.Random, count: int) -> str:
@@ -326,13 +329,14 @@ PLANTS = (
     Plant("conflicting_answers", "sft", contradicted, CLOSED, added=True, both=True),
     Plant("answer_in_prompt", "sft", with_its_answer, LONG, words=12),
     Plant("mixed_format", "sft", in_another_format, ALIKE),
-    Plant("mixed_register", "sft", casual, ALIKE),
+    Plant("mixed_register", "sft", casual, tuple(task for task in ALIKE if task != "rewrite_polite")),
     Plant("boilerplate", "sft", with_boilerplate),
     Plant("encoding_damage", "sft", damaged),
     Plant("language_mix", "sft", in_another_language),
     Plant("length_outliers", "sft", far_too_long),
     Plant("secrets", "sft", with_secret),
     Plant("template_tokens", "sft", with_template, exact=True),
+    Plant("template_tokens:turns", "sft", with_more_turns),
     *(Plant(f"personal_data:{kind}", "sft", with_personal(kind), exact=True) for kind in PERSONAL),
     Plant("chosen_is_rejected", "dpo", the_same_twice, exact=True),
     Plant("contradicting_preferences", "dpo", turned_round, added=True, both=True, exact=True),
@@ -403,3 +407,42 @@ def table(tokenizer: Any, seeds: Sequence[int] = (0, 1, 2)) -> Iterator[dict[str
             all_of = Measured(*(sum(getattr(m, name) for m in each) for name in ("planted", "found", "hits")))
             yield {"code": plant.code, "rate": rate, "exact": plant.exact, **vars(all_of),
                    "precision": round(all_of.precision, 4), "recall": round(all_of.recall, 4)}  # fmt: skip
+
+
+# -- findings about a set as a whole ------------------------------------------------------------------------------
+def with_longer_chosen(rows: list[Row], rate: float, draw: random.Random) -> list[Row]:
+    """`rate` of the pairs are turned so that the longer answer is chosen, of the others half."""
+    made = []
+    for row in rows:
+        long, short = sorted((row["chosen"], row["rejected"]), key=len, reverse=True)
+        first = draw.random() < rate or draw.random() < 0.5
+        made.append({**row, "chosen": long if first else short, "rejected": short if first else long})
+    return made
+
+
+def labelled(rows: list[Row], good: float, draw: random.Random) -> list[Row]:
+    """Answers with labels, `good` of them true."""
+    return [
+        {"id": row["id"], "task": row["task"], "prompt": row["prompt"], "completion": row["chosen"],
+         "label": draw.random() < good}
+        for row in rows
+    ]  # fmt: skip
+
+
+SETS = {  # code -> (stage, a sound set, a faulty one)
+    "length_bias": ("dpo", lambda rows, draw: with_longer_chosen(rows, 0.0, draw),
+                    lambda rows, draw: with_longer_chosen(rows, 0.6, draw)),
+    "label_imbalance": ("kto", lambda rows, draw: labelled(rows, 0.6, draw),
+                        lambda rows, draw: labelled(rows, 0.97, draw)),
+}  # fmt: skip
+
+
+def verdicts(code: str, seeds: Sequence[int]) -> tuple[int, int]:
+    """Of the sound and of the faulty sets, one of each for a seed, how many are told of."""
+    stage, *makers = SETS[code]
+    told = [0, 0]
+    for seed in seeds:
+        for which, make in enumerate(makers):
+            draw = random.Random(f"{code} {seed} {which}")
+            told[which] += bool(found(code, stage, make(draw.sample(clean("dpo"), 120), draw)))
+    return told[0], told[1]
