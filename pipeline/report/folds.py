@@ -30,7 +30,9 @@ def lines(summary: Mapping[str, Any]) -> list[str]:
     found = ["", f"{seen['experiment']}: {seen['title']}"]
     found += _aligned([[*HEAD, "each fold"], *table]) if table else ["  nothing was measured"]
     found += [f"  gate {gate['name']}: {gate['told']}" for gate in seen["gates"]]
-    found += [f"  fold {fold['fold']}: {fold['reason']}" for fold in seen["folds"] if fold["reason"]]
+    for reason in dict.fromkeys(fold["reason"] for fold in seen["folds"] if fold["reason"]):
+        which = ", ".join(fold["fold"] for fold in seen["folds"] if fold["reason"] == reason)
+        found.append(f"  fold {which}: {reason}")
     return found
 
 
