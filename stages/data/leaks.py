@@ -29,6 +29,8 @@ REMEDY = (
 )
 
 Hit = tuple[str, int, float]  # kind, number of the item, value
+Judged = tuple[str, np.ndarray, np.ndarray]  # kind; of each pair its value and whether it is a leak of this kind
+Rule = Callable[[Shared], Judged]
 
 
 @dataclass
@@ -38,7 +40,10 @@ class LeakConfig:
     ngram: int = 13  # words of the n-grams that tell an overlap; shorter texts are only compared as a whole
     overlap: float = 0.5  # share of an item's n-grams, found in one training row, from which they overlap
     inside: float = 0.9  # share of a training row's n-grams, found in one item, from which it is a piece of that item
+    passage: int = 40  # words of an item, found in one training row, from which they overlap whatever the share
+    clause: int = 10  # training rows of a set above which such words are a standard clause and tell nothing
     near: float = 0.8  # Jaccard similarity of 5-word shingles from which two texts are near-duplicates
+    reworded: float = 0.6  # share of an item's 5-word shingles, found in one training row, from which they overlap
     common: float = 0.01  # share of a set's clusters (or prompts) above which an n-gram is a template and tells nothing
     fewest_groups: int = 5  # clusters or prompts in which an n-gram may be without being common, in any small set
     fewest_shared: int = 4  # n-grams, none of them common, that two texts must share
@@ -133,36 +138,54 @@ class Measured:
                 stream.add([i for i, _ in compared], [codes for _, codes in compared])
         groups = np.array(self._groups(rows, asked), dtype=np.int64)
         near, overlap = (stream.shared(groups, self._most(len(set(groups.tolist())))) for stream in streams)
-        for i, hit in chain(
-            self._best("near", near, Shared.jaccard, self.config.near),
-            self._best("overlap", overlap, self._overlap, self.config.overlap),
+        passages = streams[1].shared(np.arange(len(rows)), self.config.clause)
+        found = chain(
+            self._best(near, self._near, self._reworded),
+            self._best(overlap, self._overlap),
+            self._best(passages, self._passage),
             self._clustered(rows),
-        ):
+        )
+        for i, hit in sorted(found, key=lambda each: KINDS.index(each[1][0])):
             best.setdefault(i, hit)
         return [Leak(kind, name, rows[i], *self.items[item], value) for i, (kind, item, value) in sorted(best.items())]
 
     def _same(self, row: Said) -> int | None:
         """The item that says the same as the row, or as a part of it that is long enough."""
-        whole = (self.rows.get(text.key) for text in (*row.wholes, *row.exchanges))
-        parts = (self.texts.get(text.key) for text in (*row.views, *row.answers, *row.exchanges))
+        exchanges = [text for text in row.exchanges if len(text.codes) >= self.config.prompt_words]
+        whole = (self.rows.get(text.key) for text in (*row.wholes, *exchanges))
+        parts = (self.texts.get(text.key) for text in (*row.views, *row.answers, *exchanges))
         return next((found for found in chain(whole, parts) if found is not None), None)
 
-    def _best(
-        self, kind: str, shared: Iterator[Shared], measure: Callable[[Shared], np.ndarray], least: float
-    ) -> list[tuple[int, Hit]]:
-        """Each row with the item that it shares most with, if that is enough."""
+    def _best(self, shared: Iterator[Shared], *rules: Rule) -> list[tuple[int, Hit]]:
+        """Each row with the items that one of the rules holds for, rule by rule, the one most like it first."""
         found = []
-        for part in shared:
-            value = measure(part)
-            enough = np.flatnonzero((value >= least) & (part.common >= self.config.fewest_shared))
+        for part, rule in ((part, rule) for part in shared for rule in rules):
+            kind, value, holds = rule(part)
+            enough = np.flatnonzero(holds & (part.common >= self.config.fewest_shared))
             for i in enough[np.lexsort((part.known[enough], -value[enough], part.row[enough]))]:
                 found.append((int(part.row[i]), (kind, self.views[part.known[i]][0], float(value[i]))))
         return found
 
-    def _overlap(self, shared: Shared) -> np.ndarray:
+    def _near(self, shared: Shared) -> Judged:
+        value = shared.jaccard()
+        return "near", value, value >= self.config.near
+
+    def _reworded(self, shared: Shared) -> Judged:
+        """Most of the item's shingles in a row that says more, or with words changed here and there."""
+        of_item, _ = shared.held()
+        least = self.config.ngram - SHINGLE + 1  # shingles of the shortest text that is compared
+        return "overlap", of_item, (of_item >= self.config.reworded) & (shared.common >= least)
+
+    def _overlap(self, shared: Shared) -> Judged:
         """The share of the item in the row; of the row in the item where it is a piece of it."""
         of_item, of_row = shared.held()
-        return np.maximum(of_item, np.where(of_row >= self.config.inside, of_row, 0.0))
+        value = np.maximum(of_item, np.where(of_row >= self.config.inside, of_row, 0.0))
+        return "overlap", value, value >= self.config.overlap
+
+    def _passage(self, shared: Shared) -> Judged:
+        """A passage of an item of any length."""
+        of_item, _ = shared.held()
+        return "overlap", of_item, shared.common >= self.config.passage - self.config.ngram + 1
 
     def _clustered(self, rows: Sequence[Located]) -> Iterator[tuple[int, Hit]]:
         """Rows of a cluster of which an item is measured."""

@@ -69,10 +69,33 @@ def test_a_near_duplicate(training, measured):
     words = measured[3].row["text"].split()
     training[7] = document("t7", "train.jsonl", " ".join([*words[:60], "otherwise", *words[61:]]))
     assert found(training, measured) == [("near", "t7", "m3")]
-    training[7] = document(
-        "t7", "train.jsonl", " ".join("otherwise" if i % 12 == 0 else w for i, w in enumerate(words))
-    )
-    assert found(training, measured) == []
+
+
+@pytest.mark.parametrize(("every", "leak"), [(20, True), (6, False)])
+def test_a_document_with_words_changed(training, measured, every, leak):
+    words = measured[3].row["text"].split()
+    changed = ("otherwise" if i % every == 0 else word for i, word in enumerate(words))
+    training[7] = document("t7", "train.jsonl", f"{sentence(1, 90)} {' '.join(changed)}")
+    assert found(training, measured) == ([("overlap", "t7", "m3")] if leak else [])
+
+
+@pytest.mark.parametrize("form", ["text", "messages"])
+@pytest.mark.parametrize(("words", "leak"), [(40, True), (30, False)])
+def test_a_passage_of_a_measured_document(training, measured, form, words, leak):
+    measured[3] = document("m3", "eval.jsonl", sentence("long", 300))
+    passage = " ".join(sentence("long", 300).split()[100 : 100 + words])
+    told = f"{sentence(1, 90)} {passage} {sentence(2, 90)}"
+    make = {"text": document, "messages": lambda *names: chat(*names[:2], "Go on, what is next?", names[2])}[form]
+    training[7] = make("t7", "train.jsonl", told)
+    assert found(training, measured) == ([("overlap", "t7", "m3")] if leak else [])
+
+
+def test_a_clause_of_many_training_rows_is_no_passage(measured):
+    clause = sentence("clause", 50)
+    measured[3] = document("m3", "eval.jsonl", f"{sentence(1, 150)} {clause} {sentence(2, 150)}")
+    for rows, leaking in ((10, 10), (11, 0)):
+        training = [document(f"t{i}", "train.jsonl", f"{sentence((3, i), 90)} {clause}") for i in range(rows)]
+        assert len(found(training, measured, fewest_groups=20)) == leaking
 
 
 def test_a_measured_sentence_inside_a_longer_document(training, measured):
@@ -212,37 +235,40 @@ def pieces(text, size):
     return {tuple(words[i : i + size]) for i in range(len(words) - size + 1)}
 
 
-def common(texts, size, config):
+def frequent(texts, size, config, most):
+    """The pieces in more than `most` of the texts that are compared by pieces."""
     held = [pieces(text, size) for text in texts if len(text.split()) >= config.ngram]
-    most = max(config.fewest_groups, config.common * len(texts))
     return {gram for each in held for gram in each if sum(gram in other for other in held) > most}
 
 
 def leak_kind(text, item, texts, items, config):
     """The kind of leak between two documents, straight from the definitions."""
+
+    def telling(size, most):
+        """The pieces of both that tell something."""
+        measured = set().union(*(pieces(each, size) for each in items if len(each.split()) >= config.ngram))
+        known = frequent(texts, size, config, most) & measured | frequent(items, size, config, config.fewest_groups)
+        return [pieces(each, size) - known if len(each.split()) >= config.ngram else set() for each in (text, item)]
+
     if text == item:
         return "exact"
-    sets = {}
-    for size in (5, config.ngram):
-        measured = set().union(*(pieces(each, size) for each in items if len(each.split()) >= config.ngram))
-        known = common(texts, size, config) & measured | common(items, size, config)
-        sets[size] = [
-            pieces(each, size) - known if len(each.split()) >= config.ngram else set() for each in (text, item)
-        ]
-    (a, b), (c, d) = sets[5], sets[config.ngram]
-    if len(a & b) >= config.fewest_shared and len(a & b) / len(a | b) >= config.near:
+    shingles = telling(5, config.fewest_groups)
+    (a, b), (c, d) = shingles, telling(config.ngram, config.fewest_groups)
+    if a & b and len(a & b) / len(a | b) >= config.near:
         return "near"
-    if len(c & d) >= config.fewest_shared and (
-        len(c & d) / len(d) >= config.overlap or len(c & d) / len(c) >= config.inside
-    ):
-        return "overlap"
-    return None
+    reworded = len(a & b) >= config.ngram - 4 and len(a & b) / len(b) >= config.reworded
+    overlap = c & d and (len(c & d) / len(d) >= config.overlap or len(c & d) / len(c) >= config.inside)
+    e, f = telling(config.ngram, config.clause)
+    return "overlap" if reworded or overlap or len(e & f) >= config.passage - config.ngram + 1 else None
 
 
-@given(few, few, st.integers(1, 3), st.sampled_from([0.3, 0.5, 0.8]), st.integers(6, 8))
-@settings(max_examples=60, deadline=None)
-def test_the_index_finds_what_comparing_all_finds(texts, items, groups, least, ngram):
-    config = LeakConfig(ngram=ngram, near=least, overlap=least, fewest_groups=groups, fewest_shared=1, common=0.0)
+@given(few, few, st.integers(1, 3), st.integers(1, 3), st.sampled_from([0.3, 0.5, 0.8]), st.integers(6, 8))
+@settings(max_examples=100, deadline=None)
+def test_the_index_finds_what_comparing_all_finds(texts, items, groups, clause, least, ngram):
+    config = LeakConfig(
+        ngram=ngram, near=least, overlap=least, reworded=least, passage=ngram + 3, clause=clause,
+        fewest_groups=groups, fewest_shared=1, common=0.0,
+    )  # fmt: skip
     training = [document(f"t{i}", "train.jsonl", text) for i, text in enumerate(texts)]
     measured = [document(f"m{i}", "eval.jsonl", text) for i, text in enumerate(items)]
     order = ("exact", "near", "overlap")
