@@ -2,20 +2,18 @@
 
 import json
 import os
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain, islice
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from pipeline.errors import ConfigError, DataError
 from stages.data import formats, readers, rows
+from stages.data.processes import in_processes
 from stages.data.readers import RowError
 from stages.data.redaction import NOTHING, Redaction
-
-if TYPE_CHECKING:
-    from multiprocessing.connection import Connection
 
 RECORDS = 500  # in a chunk
 ALONE = 40  # chunks before other processes are started: below, starting them costs more than they save
@@ -164,59 +162,5 @@ def converted(chunks: Iterator[Chunk], plan: Plan) -> Iterator[tuple[Chunk, list
     if cores == 1:
         yield from ((chunk, convert(chunk, plan)) for chunk in everything)
         return
-    with closing(_in_processes(everything, plan, cores)) as found:
+    with closing(in_processes(partial(convert, plan=plan), everything, cores)) as found:
         yield from found
-
-
-def _in_processes(chunks: Iterator[Chunk], plan: Plan, count: int) -> Iterator[tuple[Chunk, list[Kept | Refused]]]:
-    """Each process has at most one chunk, so that a pipe is never written from both ends at once."""
-    import multiprocessing
-
-    context = multiprocessing.get_context("forkserver")
-    pipes = [context.Pipe() for _ in range(count)]
-    processes = [context.Process(target=_work, args=(theirs, plan), daemon=True) for _, theirs in pipes]
-    try:
-        for process in processes:
-            process.start()
-        for _, theirs in pipes:
-            theirs.close()
-        yield from _dealt(chunks, [ours for ours, _ in pipes])
-    finally:
-        for ours, _ in pipes:
-            ours.close()
-        for process in processes:
-            process.terminate()
-            process.join()
-
-
-def _dealt(chunks: Iterator[Chunk], workers: "list[Connection]") -> Iterator[tuple[Chunk, list[Kept | Refused]]]:
-    waiting: deque[tuple[Connection, Chunk]] = deque()
-    for number, chunk in enumerate(chunks):
-        if len(waiting) == len(workers):
-            yield _result(*waiting.popleft())
-        worker = workers[number % len(workers)]
-        worker.send(chunk)
-        waiting.append((worker, chunk))
-    while waiting:
-        yield _result(*waiting.popleft())
-
-
-def _result(worker: "Connection", chunk: Chunk) -> tuple[Chunk, list[Kept | Refused]]:
-    found = worker.recv()
-    if isinstance(found, Exception):
-        raise found
-    return chunk, found
-
-
-def _work(pipe: "Connection", plan: Plan) -> None:
-    """A process: chunks in, rows out, until the other end is closed, also because its process died."""
-    try:
-        while True:
-            chunk = pipe.recv()
-            try:
-                found: Any = convert(chunk, plan)
-            except Exception as error:
-                found = error
-            pipe.send(found)
-    except (EOFError, OSError, KeyboardInterrupt):
-        return

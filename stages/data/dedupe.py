@@ -1,18 +1,22 @@
 """Near-duplicate rows of a data set of any length: of rows that are alike, only the first stays.
 
 Two rows are near-duplicates where the Jaccard similarity of their 5-word shingles reaches the threshold, and both their
-prompts and their answers have most words in common. Wording that many prompts share is the wording of a task: it is not
-counted. Rows wait in a file; in memory are, for each row, the keys of its bands and where it stands.
+prompts and their answers have most words in common, and, if they are short, all numbers and negations. Wording that
+many prompts share is the wording of a task: it is not counted. In a short row one exchanged word takes five of few
+shingles; it is allowed where it is no larger a part of the row than the threshold allows of a long one.
+
+Rows wait in a file; in memory are, for each row, the keys of its bands and where it stands.
 """
 
 import json
-import multiprocessing
 import os
 import pickle
+import re
 import tempfile
 from array import array
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from pathlib import Path
@@ -22,15 +26,21 @@ import numpy as np
 
 from stages.data import minhash, similar
 from stages.data.conversion import Kept
+from stages.data.processes import in_processes
 
 ANSWERS = ("text", "chosen", "rejected", "completion", "a", "b", "answers", "choices")
 LEAST = 4  # shingles of a row that is compared: rows of fewer than eight words are alike by chance
+STATEMENT = 50  # words of a prompt, an answer or a document up to which a number or a 'not' decides what it says
 COMMON = 20  # prompts from which a shingle is wording of a task
 OVERLAP = 0.5  # of the words of two prompts, and of two answers
 PART = 1000  # rows that a process takes at once
+SHORT = 16  # shingles of the shortest row in which a word may be exchanged
 ALONE = 20  # parts that one process does as fast as several, which must be started
 EXACT = 20_000  # rows up to which all pairs are found; above, MinHash misses a few at the threshold
 COUNTERS = (20, 28)  # bits of the table that counts shingles: at least, at most
+DECISIVE = re.compile(
+    r"(?<!\w)\d+(?:[.,]\d+)*(?!\w)|\b(?:not?|none|never|without|cannot|yes)\b|n['’]t\b", re.IGNORECASE
+)
 ANSWER = np.uint64(0x5851F42D4C957F2D)  # tells shingles of answers from those of prompts
 
 Texts = tuple[str, tuple[str, ...]]  # what a row asks, and what is said to it
@@ -78,7 +88,10 @@ class Shingles:
     common: Path  # table of 0 and 1: whether the codes of this hash are wording
 
     def own(self, begin: int, end: int) -> list[np.ndarray]:
-        """What tells rows begin..end from others: their codes without common wording, where enough else is left."""
+        """What tells rows begin..end from others: their codes without common wording.
+
+        A row that is too short has none; a prompt of nothing but common wording keeps all of it.
+        """
         codes = np.fromfile(
             self.path, np.uint64, int(self.ends[end] - self.ends[begin]), offset=8 * int(self.ends[begin])
         )
@@ -88,7 +101,8 @@ class Shingles:
         for start, stop, prompt in zip(places[:-1], places[1:], self.prompts[begin:end], strict=True):
             row, kept = codes[start:stop], keep[start:stop].copy()
             kept[prompt:] = True
-            found.append(row[kept] if kept.sum() >= LEAST else row)
+            kept[:prompt] |= not kept[:prompt].any()
+            found.append(row[kept] if len(row) >= LEAST else row[:0])
         return found
 
 
@@ -123,47 +137,43 @@ def near(rows: Iterable[dict[str, Any]], threshold: float) -> dict[int, int]:
 def _near(spool: Spool, threshold: float, folder: Path) -> dict[int, int]:
     if not len(spool):
         return {}
-    with _processes(len(spool)) as each:
-        shingles = _shingles(spool, each, folder)
-        if len(spool) > EXACT:
-            return _by_minhash(spool, shingles, threshold, each)
-    return _of_all_pairs(spool, shingles, threshold)
+    shingles = _shingles(spool, folder)
+    return (_by_minhash if len(spool) > EXACT else _of_all_pairs)(spool, shingles, threshold)
 
 
 def _of_all_pairs(spool: Spool, shingles: Shingles, threshold: float) -> dict[int, int]:
-    sets = [codes if len(codes) >= LEAST else codes[:0] for codes in shingles.own(0, len(spool))]
+    sets = shingles.own(0, len(spool))
     gone: dict[int, int] = {}
-    for early, late in sorted(similar.pairs(sets, threshold), key=lambda pair: (pair[1], pair[0])):
-        if late not in gone and early not in gone and _say_the_same(spool, early, late):
+    for early, late in sorted(similar.pairs(sets, lowest(threshold)), key=lambda pair: (pair[1], pair[0])):
+        near = late not in gone and early not in gone and _near_enough(sets[early], sets[late], threshold)
+        if near and _say_the_same(spool, early, late):
             gone[late] = early
     return gone
 
 
-def _by_minhash(
-    spool: Spool, shingles: Shingles, threshold: float, each: Callable[..., Iterator[Any]]
-) -> dict[int, int]:
+def _by_minhash(spool: Spool, shingles: Shingles, threshold: float) -> dict[int, int]:
     parts = [(i, min(i + PART, len(spool))) for i in range(0, len(spool), PART)]
-    long, keys = map(np.concatenate, zip(*each(partial(_keys, shingles, threshold), parts), strict=True))
+    found = _mapped(partial(_keys, shingles, lowest(threshold)), parts)
+    long, keys = map(np.concatenate, zip(*found, strict=True))
     numbers = np.flatnonzero(long)
     alike = partial(_alike, spool, shingles, threshold, numbers)
     return {int(numbers[late]): int(numbers[early]) for late, early in minhash.first_like(keys, alike)}
 
 
-@contextmanager
-def _processes(rows: int) -> Iterator[Callable[..., Iterator[Any]]]:
+def _mapped(function: Callable[[Any], Any], parts: Sequence[Any]) -> Iterator[Any]:
     """`map` in all cores, in order; in this process where there is little to do."""
     cores = len(os.sched_getaffinity(0))
-    if cores == 1 or rows <= ALONE * PART:
-        yield map
+    if cores == 1 or len(parts) <= ALONE:
+        yield from map(function, parts)
         return
-    with multiprocessing.get_context("forkserver").Pool(cores) as pool:
-        yield pool.imap
+    with closing(in_processes(function, parts, cores)) as found:
+        yield from (result for _, result in found)
 
 
-def _shingles(spool: Spool, each: Callable[..., Iterator[Any]], folder: Path) -> Shingles:
+def _shingles(spool: Spool, folder: Path) -> Shingles:
     path, sizes, prompts = folder / "shingles", [], []
     with path.open("wb") as file:
-        for codes, size, prompt in each(partial(_coded, spool.path, spool.row_of), spool.parts()):
+        for codes, size, prompt in _mapped(partial(_coded, spool.path, spool.row_of), spool.parts()):
             codes.tofile(file)
             sizes.append(size)
             prompts.append(prompt)
@@ -225,8 +235,8 @@ def _table(path: Path) -> np.ndarray:
 def _keys(shingles: Shingles, threshold: float, part: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
     """Which rows of the part are long enough to be compared, and the keys of those."""
     own = shingles.own(*part)
-    long = np.array([len(codes) >= LEAST for codes in own])
-    sets = [codes for codes in own if len(codes) >= LEAST]
+    long = np.array([len(codes) > 0 for codes in own])
+    sets = [codes for codes in own if len(codes)]
     if not sets:
         return long, np.zeros((0, minhash.banding(threshold)[0]), dtype=np.uint64)
     starts = np.cumsum([0, *map(len, sets[:-1])])
@@ -236,7 +246,26 @@ def _keys(shingles: Shingles, threshold: float, part: tuple[int, int]) -> tuple[
 def _alike(spool: Spool, shingles: Shingles, threshold: float, numbers: np.ndarray, early: int, late: int) -> bool:
     first, second = int(numbers[early]), int(numbers[late])
     (a,), (b,) = shingles.own(first, first + 1), shingles.own(second, second + 1)
-    return similar.jaccard(a, b) >= threshold and _say_the_same(spool, first, second)
+    return _near_enough(a, b, threshold) and _say_the_same(spool, first, second)
+
+
+def _near_enough(a: np.ndarray, b: np.ndarray, threshold: float) -> bool:
+    """Whether the similarity reaches the threshold, or that of one exchanged word in rows long enough for it."""
+    size = min(len(a), len(b))
+    exchanged = (size - similar.SIZE) / (size + similar.SIZE)
+    needed = min(threshold, exchanged) if size >= least_size(threshold) else threshold
+    return similar.jaccard(a, b) >= needed
+
+
+def least_size(threshold: float) -> float:
+    """Shingles of a row from which one exchanged word is allowed: 20 at a threshold of 0.8, none at 1."""
+    return max(SHORT, 4 / (1 - threshold)) if threshold < 1 else float("inf")
+
+
+def lowest(threshold: float) -> float:
+    """The similarity of any two rows that are near enough: 0.6 at a threshold of 0.8."""
+    size = least_size(threshold)
+    return min(threshold, (size - similar.SIZE) / (size + similar.SIZE)) if threshold < 1 else 1.0
 
 
 def _say_the_same(spool: Spool, first: int, second: int) -> bool:
@@ -254,11 +283,20 @@ def same(a: dict[str, Any], b: dict[str, Any]) -> bool:
     (asked, answers), (also_asked, others) = texts(a), texts(b)
     if len(answers) != len(others) or overlap(asked, also_asked) < OVERLAP:
         return False
+    if any(_decisive(*pair) for pair in zip((asked, *answers), (also_asked, *others), strict=True)):
+        return False
     for place, answer in enumerate(answers):
         near = [overlap(answer, other) for other in others]
         if near[place] < max(OVERLAP, *near):
             return False
     return True
+
+
+def _decisive(a: str, b: str) -> bool:
+    """Whether they differ in a number or a negation, and one is so short that this is what it says."""
+    if min(len(a.split()), len(b.split())) > STATEMENT:
+        return False
+    return Counter(DECISIVE.findall(a.lower())) != Counter(DECISIVE.findall(b.lower()))
 
 
 def overlap(a: str, b: str) -> float:

@@ -85,6 +85,32 @@ def test_turns_of_the_system_do_not_count():
     assert not gone([{"messages": [system, *each]} for each in turns])
 
 
+def test_one_exchanged_word_makes_no_other_row_unless_it_is_much_of_it():
+    def rows(count):
+        words = text(5, count).split()
+        return [chat(text(4, 6), " ".join(each)) for each in (words, [*words[:9], "other", *words[10:]])]
+
+    assert gone(rows(25)) and not gone(rows(25), threshold=0.9)
+    assert not gone(rows(16)) and gone(rows(50), threshold=0.9) and not gone(rows(50), threshold=1.0)
+    two = [
+        chat(text(4, 6), f"{row['response']} {'more' if i else 'less'} {text(6, 6)}") for i, row in enumerate(rows(25))
+    ]
+    assert not gone(two)
+
+
+@pytest.mark.parametrize(("one", "other"), [("40", "55"), ("do", "don't"), ("always", "never"), ("so", "not")])
+def test_a_short_row_with_another_number_or_negation_stays(one, other):
+    def rows(count):
+        return [chat("How is it done?", f"{text(3, 20)} {word} {text(4, count)}") for word in (one, other)]
+
+    assert not gone(rows(20)) and gone(rows(80))
+
+
+def test_a_word_at_the_end_of_one_long_instruction_tells_rows_apart():
+    task = text(50, 100)
+    assert not gone([chat(f"{task} {word}", "noun") for word in WORDS])
+
+
 def test_other_alphabets_are_read():
     russian = "сегодня хорошая погода и мы идём гулять в парк возле реки с друзьями"
     chinese = "今天天气很好我们一起去公园散步吧然后再去吃饭"
