@@ -120,11 +120,11 @@ def measure(count: int, seed: int, threshold: float) -> dict[str, Any]:
         path = Path(folder) / "rows.jsonl"
         kinds = written(path, count, seed)
         size, load = path.stat().st_size, round(os.getloadavg()[0], 1)
-        memory, begin = Memory(), time.perf_counter()
-        memory.start()
+        watch, begin, before = Watch(), time.perf_counter(), computed(os.getpid())
+        watch.start()
         gone = set(removed(path, threshold, Path(folder) / "out"))
         seconds = time.perf_counter() - begin
-        memory.over.set()
+        watch.over.set()
     return {
         "rows": count,
         "megabytes": round(size / 1e6),
@@ -132,7 +132,8 @@ def measure(count: int, seed: int, threshold: float) -> dict[str, Any]:
         "seed": seed,
         "seconds": round(seconds, 1),
         "rows_per_second": round(count / seconds),
-        "peak_mib": memory.peak,
+        "cpu_seconds": round(sum(watch.computed.values()) - before),
+        "peak_mib": watch.peak,
         "load_before": load,
         **judged(kinds, gone),
     }
@@ -150,17 +151,20 @@ def judged(kinds: list[str], gone: set[int]) -> dict[str, Any]:
     }
 
 
-class Memory(threading.Thread):
-    """The most MiB that this process and all below it held together, looked at twice in a second."""
+class Watch(threading.Thread):
+    """The most MiB that this process and all below it held together, and the seconds that they computed."""
 
     def __init__(self) -> None:
         super().__init__(daemon=True)
         self.peak = 0
+        self.computed: dict[int, float] = {}
         self.over = threading.Event()
 
     def run(self) -> None:
         while not self.over.wait(0.5):
-            self.peak = max(self.peak, sum(map(resident, family(os.getpid()))) // 2**20)
+            below = family(os.getpid())
+            self.peak = max(self.peak, sum(map(resident, below)) // 2**20)
+            self.computed |= {process: seconds for process in below if (seconds := computed(process))}
 
 
 def family(process: int) -> set[int]:
@@ -178,6 +182,15 @@ def parent(stat: Path) -> int:
         return int(stat.read_text().rpartition(")")[2].split()[1])
     except OSError:
         return 0
+
+
+def computed(process: int) -> float:
+    """Seconds; 0 where it has ended."""
+    try:
+        fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    except OSError:
+        return 0.0
 
 
 def resident(process: int) -> int:
