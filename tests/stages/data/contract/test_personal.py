@@ -40,6 +40,7 @@ CLEAN = [
     "user@example.com, your.name@gmail.com, info@yourcompany.com, flat@sorensen.example",
     "git@github.com:owner/name.git and icon@2x.png and @app.route and a@b",
     "Version 1.2.3.4, v10.20.30.40, pip install x==81.2.69.142, Firefox/81.2.69.142",
+    "The numbers 1.2.3.4 and 12.6.18.8 stand alone",
     "127.0.0.1, 10.0.0.7, 192.168.1.1, 0.0.0.0, 255.255.255.0, 8.8.8.8, 300.1.2.3, 81.2.69.0/24",
     "Section 12.4.3.33 and the time 12:30:45 and a::b and std::vector<int>",
     "On 2023-10-05 12:30:45, on 05.12.2023, from 1990-1995, in 10/12/2024 and 20231005123045",
