@@ -7,7 +7,8 @@
 Journeyman reads, checks, removes exact and near duplicates, splits, tokenizes with a label for each token, and packs.
 The other contender reads, renders the chat template, tokenizes and packs, with as many processes as there are cores.
 Rows are conversations put together from sentences that people wrote. Each contender is a process of its own on the same
-file; they take turns, and the fastest of `--repeat` runs counts. Results go to benchmarks/prepare.json.
+file; they take turns, and the fastest of `--repeat` runs counts. `seconds` are on the clock, so nothing else may run;
+`cpu_seconds` of all its processes, imports included, depend less on that. Results go to benchmarks/prepare.json.
 """
 
 import argparse
@@ -106,7 +107,7 @@ def prepared(file: Path, work: Path, near_duplicates: float = 0.0) -> Any:
 
 
 def journeyman(file: Path, tokenizer: Path, work: Path) -> dict[str, Any]:
-    import trl  # noqa: F401 (imported by both contenders before the clock runs)
+    from trl import pack_dataset  # noqa: F401 (imported by both contenders before the clock runs)
 
     from pipeline.registry import kind
     from stages.data import artifact
@@ -171,16 +172,17 @@ CONTENDERS: dict[str, Callable[[Path, Path, Path], dict[str, Any]]] = {
 # Measuring
 
 
-class Memory(threading.Thread):
-    """Samples what all processes of a session hold together; a page that they share counts for each."""
+class Watch(threading.Thread):
+    """Samples what all processes of a session hold together (a page that they share counts for each) and compute."""
 
     def __init__(self, session: int) -> None:
         super().__init__(daemon=True)
         self.session, self.peak, self.done = session, 0, threading.Event()
+        self.computed: dict[str, float] = {}  # process -> seconds on all cores, when it was last seen
 
     def run(self) -> None:
         while not self.done.wait(0.2):
-            self.peak = max(self.peak, sum(map(resident, self.members())))
+            self.peak = max(self.peak, sum(map(self.resident, list(self.members()))))
 
     def members(self) -> Iterator[str]:
         for name in filter(str.isdigit, os.listdir("/proc")):
@@ -190,14 +192,14 @@ class Memory(threading.Thread):
             except ProcessLookupError:
                 continue
 
-
-def resident(process: str) -> int:
-    """Bytes of memory that the process holds; 0 when it has ended."""
-    try:
-        pages = int(Path(f"/proc/{process}/statm").read_text().split()[1])
-    except (OSError, IndexError):
-        return 0
-    return pages * os.sysconf("SC_PAGE_SIZE")
+    def resident(self, process: str) -> int:
+        """Bytes of memory that the process holds, 0 when it has ended; its seconds are noted."""
+        try:
+            fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            return 0
+        self.computed[process] = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        return int(fields[21]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def run(name: str, file: Path, tokenizer: Path) -> dict[str, Any]:
@@ -205,14 +207,15 @@ def run(name: str, file: Path, tokenizer: Path) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(dir=file.parent) as work:
         command = [sys.executable, __file__, "--job", name, str(file), str(tokenizer), work]
         child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=sys.stderr, text=True, start_new_session=True)
-        memory = Memory(child.pid)
-        memory.start()
+        watch = Watch(child.pid)
+        watch.start()
         said, _ = child.communicate()
-        memory.done.set()
+        watch.done.set()
         if child.returncode:
             raise SystemExit(f"{name} ended with {child.returncode}")
     found = json.loads(said.splitlines()[-1])
-    return {**found, "seconds": round(sum(found["phases"].values()), 1), "peak_mib": memory.peak // MIB}
+    seconds = {"seconds": round(sum(found["phases"].values()), 1), "cpu_seconds": round(sum(watch.computed.values()))}
+    return {**found, **seconds, "peak_mib": watch.peak // MIB}
 
 
 def rated(found: dict[str, Any], rows: int, size: int) -> dict[str, Any]:
@@ -274,7 +277,8 @@ def main() -> None:
             known["large"] = large(options.large, folder, tokenizer)
         else:
             known["compared"] = [compare(rows, options.repeat, folder, tokenizer) for rows in options.rows]
-    known["hardware"] = {"cores": CORES, "cpu": platform.processor() or platform.machine()}
+    load = round(os.getloadavg()[1], 1)  # of all processes on the machine; the contenders' own are two at most
+    known["hardware"] = {"cores": CORES, "cpu": platform.processor() or platform.machine(), "load_5_min": load}
     packages = ("datasets", "trl", "transformers", "tokenizers", "pyarrow")
     known["packages"] = {"python": platform.python_version(), **{each: version(each) for each in packages}}
     known["date"] = datetime.now(UTC).date().isoformat()
