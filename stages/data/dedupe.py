@@ -1,7 +1,7 @@
 """Near-duplicate rows of a data set of any length: of rows that are alike, only the first stays.
 
 Two rows are near-duplicates where the Jaccard similarity of their 5-word shingles reaches the threshold, and both their
-prompts and their answers have most words in common, and, if they are short, all numbers and negations. Wording that
+prompts and their answers have most words in common, and, if they are short, values and negations. Wording that
 many prompts share is the wording of a task: it is not counted. In a short row one exchanged word takes five of few
 shingles; it is allowed where it is no larger a part of the row than the threshold allows of a long one.
 
@@ -38,9 +38,8 @@ SHORT = 16  # shingles of the shortest row in which a word may be exchanged
 ALONE = 20  # parts that one process does as fast as several, which must be started
 EXACT = 20_000  # rows up to which all pairs are found; above, MinHash misses a few at the threshold
 COUNTERS = (20, 28)  # bits of the table that counts shingles: at least, at most
-DECISIVE = re.compile(
-    r"(?<!\w)\d+(?:[.,]\d+)*(?!\w)|\b(?:not?|none|never|without|cannot|yes)\b|n['’]t\b", re.IGNORECASE
-)
+VALUE = re.compile(r"(?<!\w)\d+(?:[.,]\d+)*(?!\w)|\b(?:yes|no)\b", re.IGNORECASE)
+NEGATED = re.compile(r"\b(?:not|never|cannot|without)\b|n['’]t\b", re.IGNORECASE)
 ANSWER = np.uint64(0x5851F42D4C957F2D)  # tells shingles of answers from those of prompts
 
 Texts = tuple[str, tuple[str, ...]]  # what a row asks, and what is said to it
@@ -293,10 +292,11 @@ def same(a: dict[str, Any], b: dict[str, Any]) -> bool:
 
 
 def _decisive(a: str, b: str) -> bool:
-    """Whether they differ in a number or a negation, and one is so short that this is what it says."""
+    """Whether each has a value that the other lacks, or one more negations; only where one is little but that."""
     if min(len(a.split()), len(b.split())) > STATEMENT:
         return False
-    return Counter(DECISIVE.findall(a.lower())) != Counter(DECISIVE.findall(b.lower()))
+    first, second = (Counter(VALUE.findall(text.lower())) for text in (a, b))
+    return bool(first - second and second - first) or len(NEGATED.findall(a)) != len(NEGATED.findall(b))
 
 
 def overlap(a: str, b: str) -> float:

@@ -11,9 +11,9 @@ from typing import Any
 
 from stages.data import conversion, formats, readers
 from stages.data.contract.config import ContractConfig
-from stages.data.contract.examine import EXAMINED, examine, survey
+from stages.data.contract.examine import EXAMINED, examine, misused, survey
 from stages.data.conversion import Chunk
-from stages.data.findings import Finding, Located, seen, worst
+from stages.data.findings import LEVELS, Finding, Located, seen, worst
 from stages.data.outcome import Outcome, fill
 from stages.data.progress import bar, end_bar
 
@@ -161,7 +161,8 @@ def _examined(rows: list[Located], form: str) -> list[Finding]:
     if form not in STAGES:
         return []
     stage, config = STAGES[form], ContractConfig()
-    return examine(rows, stage, config, None, MAX_LENGTH) + survey(rows, stage, config).findings
+    found = [*examine(rows, stage, config, None, MAX_LENGTH), *misused(rows, stage, config)]
+    return sorted([*found, *survey(rows, stage, config).findings], key=lambda each: LEVELS.index(each.level))
 
 
 def rendered(row: dict[str, Any]) -> str:

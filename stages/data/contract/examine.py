@@ -67,15 +67,28 @@ def examine(
     config: ContractConfig,
     tokenizer: "PreTrainedTokenizerBase | None",
     max_length: int,
-    domain_sample: Sequence[Located] | None = None,
 ) -> list[Finding]:
     """What the contract of `stage` (sft | domain | reward | dpo | kto | ppo) finds in the rows, worst first.
 
     Without a tokenizer nothing is said about tokens. Only the first EXAMINED rows are looked at, which is said.
-    `domain_sample`: rows of the domain that a user declares.
     """
     scope = Scope(rows[:EXAMINED], stage, config, tokenizer, max_length)
-    return levelled(chain(_not_examined(len(rows)), run_checks(CHECKS, scope), _misused(scope, domain_sample)), config)
+    return levelled(chain(_not_examined(len(rows)), run_checks(CHECKS, scope)), config)
+
+
+def misused(
+    rows: Sequence[Located], stage: str, config: ContractConfig, sample: Sequence[Located] | None = None
+) -> list[Finding]:
+    """Documents among instructions, general text among a domain's documents. `sample`: rows of the declared domain."""
+    fit = [located for located in rows[:EXAMINED] if not structure.problem(located.row, stage)]
+    if stage == "sft":
+        found = domain_text_as_instructions(fit, config.instructions)
+    elif stage == "domain":
+        texts = None if sample is None else [text for located in sample for text in _texts(located)]
+        found = generic_data_as_domain(fit, texts, config.generic)
+    else:
+        return []
+    return [] if found is None else levelled([found], config)
 
 
 def survey(
@@ -105,19 +118,6 @@ def _finding(code: str, found: Found, scope: Scope) -> Finding:
         seen((scope.rows[mark.index], mark.text) for mark in found.marks),
         dict(found.detail),
     )
-
-
-def _misused(scope: Scope, sample: Sequence[Located] | None) -> list[Finding]:
-    """Documents among instructions, general text among a domain's documents."""
-    rows = [item.located for item in scope.items]
-    if scope.stage == "sft":
-        found = domain_text_as_instructions(rows, scope.config.instructions)
-    elif scope.stage == "domain":
-        texts = None if sample is None else [text for located in sample for text in _texts(located)]
-        found = generic_data_as_domain(rows, texts, scope.config.generic)
-    else:
-        return []
-    return [] if found is None else [found]
 
 
 def _texts(located: Located) -> list[str]:
