@@ -1,8 +1,8 @@
 """Near-duplicate rows of a data set of any length: of rows that are alike, only the first stays.
 
 Two rows are near-duplicates where the Jaccard similarity of their 5-word shingles reaches the threshold, and both their
-prompts and their answers have most words in common, and, if they are short, values and negations. Wording that
-many prompts share is the wording of a task: it is not counted. In a short row one exchanged word takes five of few
+prompts and their answers have most words in common; short ones must not contradict in a number or a negation. Wording
+that many prompts share is the wording of a task: it is not counted. In a short row one exchanged word takes five of few
 shingles; it is allowed where it is no larger a part of the row than the threshold allows of a long one.
 
 Rows wait in a file; in memory are, for each row, the keys of its bands and where it stands.

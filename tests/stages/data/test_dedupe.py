@@ -98,12 +98,16 @@ def test_one_exchanged_word_makes_no_other_row_unless_it_is_much_of_it():
     assert not gone(two)
 
 
-@pytest.mark.parametrize(("one", "other"), [("40", "55"), ("do", "don't"), ("always", "never"), ("so", "not")])
+@pytest.mark.parametrize(("one", "other"), [("40", "55"), ("yes", "no"), ("do", "don't"), ("always", "never")])
 def test_a_short_row_with_another_number_or_negation_stays(one, other):
     def rows(count):
         return [chat("How is it done?", f"{text(3, 20)} {word} {text(4, count)}") for word in (one, other)]
 
     assert not gone(rows(20)) and gone(rows(80))
+
+
+def test_a_number_that_is_missing_makes_no_other_row():
+    assert gone([chat("How is it done?", f"{text(3, 20)} {word} {text(4, 20)}") for word in ("40", "many")])
 
 
 def test_a_word_at_the_end_of_one_long_instruction_tells_rows_apart():
