@@ -288,6 +288,7 @@ def readings(bench, base, sft, rows, tmp_path_factory):
         watched = traced(config, seen)
         stage = kinds()[config.kind].stage()
         stage.fingerprints(watched)
+        stage.contract(watched)
         stage.validate(watched)
         stage.run(bench.context(config.kind, watched, inputs, data))
     return found
@@ -297,7 +298,20 @@ def readings(bench, base, sft, rows, tmp_path_factory):
 def test_every_option_is_read_by_its_stage(readings, kind):
     by_the_planner = {"kind", "inputs", "data"}
     unread = CHANGES[kind].keys() - readings[kind] - by_the_planner
-    assert not unread
+    assert not {name for name in unread if not name.startswith(tuple(f"contract.{part}." for part in THRESHOLDS))}
+
+
+THRESHOLDS = {"instructions": "misuse", "generic": "misuse", "coverage": "coverage", "leak": "leaks.py"}
+
+
+@pytest.mark.parametrize("part", THRESHOLDS)
+def test_every_threshold_is_read_where_it_belongs(part):
+    """Small sets are not judged, so that a run on a toy reads few of them."""
+    place = Path(importlib.import_module("stages.data").__path__[0]) / THRESHOLDS[part]
+    files = [place] if place.is_file() else [file for file in place.glob("*.py") if file.name != "config.py"]
+    text = "".join(file.read_text() for file in files)
+    for field in fields(getattr(ContractConfig(), part)):
+        assert re.search(rf"config\.{field.name}\b", text), field.name
 
 
 def test_every_field_of_a_suite_is_read(readings):
