@@ -100,6 +100,7 @@ def test_levels_and_accepted_reasons_are_the_configurations(prepared, checked):
     [
         ({"levels": {"wrong_from": "error"}}, "levels.wrong_from: unknown finding .*did you mean 'wrong_form'"),
         ({"levels": {"wrong_form": "fatal"}}, "levels.wrong_form=fatal: use error, warning, info or off"),
+        ({"version": 7}, "version=7: this version of Journeyman has the rules of version 1"),
         ({"leaks": "ignore"}, "leaks=ignore: use refuse or drop"),
         ({"accepted": {"wrong_form": " "}}, "accepted.wrong_form: say why"),
         ({"personal": ["mail"]}, "personal: unknown kind 'mail'"),

@@ -52,6 +52,7 @@ DEFAULT_LEVELS = {
     "prompt_spread": "warning",
 }
 LEAKS = ("refuse", "drop")
+VERSION = 1  # of the rules
 PERSONAL = ("email", "phone", "iban", "card", "ssn", "ip")  # kinds of personal data
 
 
@@ -59,7 +60,7 @@ PERSONAL = ("email", "phone", "iban", "card", "ssn", "ip")  # kinds of personal 
 class ContractConfig:
     """Levels and thresholds of the data contract; the defaults are those of docs/contracts.md."""
 
-    version: int = 1  # of the rules: raised when a default or a rule changes what is found
+    version: int = VERSION  # of the rules: raised when a default or a rule changes what is found
     levels: Dict[str, str] = field(default_factory=dict)  # code -> error | warning | info | off, over the default
     accepted: Dict[str, str] = field(default_factory=dict)  # code -> why it is right here: a warning becomes an info
     leaks: str = "refuse"  # training rows that are also measured: refuse the run, or drop them from the training
@@ -87,6 +88,8 @@ def check(config: ContractConfig) -> None:
         for code in codes:
             if code not in DEFAULT_LEVELS:
                 raise ConfigError(f"{name}.{code}: unknown finding{suggestion(code, DEFAULT_LEVELS)}")
+    if config.version != VERSION:
+        raise ConfigError(f"version={config.version}: this version of Journeyman has the rules of version {VERSION}")
     if config.leaks not in LEAKS:
         raise ConfigError(f"leaks={config.leaks}: use {' or '.join(LEAKS)}")
     for code, reason in config.accepted.items():
