@@ -39,8 +39,8 @@ def test_first_run_builds_everything_and_leaves_a_report(smoke):
     record = smoke.first.json
     assert record["exit"] == 0 and set(statuses(record).values()) == {"BUILT"}
     assert list(record["stages"]) == [
-        "base", "smoke_chat", "smoke_text", "smoke_pairs", "smoke_refusals", "eval_base",
-        "sft", "eval_sft", "domain", "eval_domain", "dpo", "eval_dpo", "check_sft", "check_domain", "check_dpo",
+        "base", "smoke_chat", "smoke_text", "smoke_pairs", "smoke_refusals", "check_sft", "check_domain", "check_dpo",
+        "eval_base", "sft", "eval_sft", "domain", "eval_domain", "dpo", "eval_dpo",
     ]  # fmt: skip
     assert [gate["passed"] for gate in record["gates"]] == [True, True]
     latest = smoke.store / "runs" / "smoke" / "latest"
@@ -136,7 +136,9 @@ def test_one_row_of_the_domain_data_rebuilds_domain_and_below(smoke, command, co
     rows[7]["text"] += "today"
     second = run("plan")["stages"]
     changed = {name for name, stage in second.items() if stage["status"] != "HIT"}
-    assert changed == {"smoke_text", "domain", "dpo"} | {f"eval_{name}" for name in ("base", "sft", "domain", "dpo")}
+    evaluations = {f"eval_{name}" for name in ("base", "sft", "domain", "dpo")}  # its held-out rows are measured
+    checks = {f"check_{name}" for name in ("sft", "domain", "dpo")}
+    assert changed == {"smoke_text", "domain", "dpo"} | evaluations | checks
     assert "texts.jsonl changed" in second["smoke_text"]["reason"]
     assert second["domain"]["reason"].startswith("data set smoke_text changed: file:texts.jsonl changed")
     causes = run("explain", "dpo")["causes"]

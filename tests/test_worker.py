@@ -30,7 +30,7 @@ def spec(project):
 
 def test_runs_a_stage_from_its_spec(spec, project):
     metrics, sections = worker.run_stage(json.loads(json.dumps(spec)))
-    assert metrics == {"value": 12.0, "loss": 0.25}
+    assert metrics == {"value": 12.0, "loss": 0.25, "final_loss": 0.0}
     assert sections["training"]["end_step"] == 2
     assert 2**20 < sections["peak_bytes"] < 2**36  # bytes of this process at its largest
     assert (project.path / "out" / "model.txt").read_text() == "12.0"

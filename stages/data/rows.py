@@ -208,7 +208,12 @@ def ranking(content: dict[str, Any], repairs: Repairs) -> dict[str, Any]:
 def votes(content: dict[str, Any], repairs: Repairs) -> dict[str, Any]:
     """{"prompt", "a", "b", "votes"}."""
     answers = {name: _text(content, name, repairs) for name in ("a", "b")}
-    return {"prompt": _prompt(content, repairs), **answers, "votes": content["votes"]}
+    cast = [
+        {name: repairs.clean(value) if isinstance(value, str) else value for name, value in vote.items()}
+        if isinstance(vote, dict) else vote
+        for vote in content["votes"]
+    ]  # fmt: skip
+    return {"prompt": _prompt(content, repairs), **answers, "votes": cast}
 
 
 def prompt(content: dict[str, Any], repairs: Repairs) -> dict[str, Any]:

@@ -132,7 +132,8 @@ def _labels(raw: Row) -> Row:
         found["id"] = str(found["id"])
     asked = first(raw, ASKED)
     if "cluster" not in found and asked:
-        data = json.dumps(raw[asked], sort_keys=True, default=repr)
+        said = raw[asked].strip() if isinstance(raw[asked], str) else raw[asked]
+        data = json.dumps(said, sort_keys=True, default=repr)
         found["cluster"] = hashlib.sha256(data.encode(errors="replace")).hexdigest()[:12]
     return found
 
