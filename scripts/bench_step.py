@@ -6,8 +6,8 @@
 
 Each contender is a process of its own that runs its trainer's real loop and waits at every step for its turn, so that
 steps of contenders interleave and a noisy neighbour meets all of them alike. A step is everything between two batches:
-forward, backward, clipping, optimizer. All contenders take the same rows in the same order, step by step. Tokens are
-those of the data, never padding; a pair counts its prompt once.
+forward, backward, clipping, optimizer. Speeds are those of the median step. All contenders take the same rows in the
+same order, step by step. Tokens are those of the data, never padding; a pair counts its prompt once.
 """
 
 import argparse
@@ -303,12 +303,13 @@ def measure(jobs: list[Job]) -> list[dict[str, Any]]:
 
 def row_of(contender: Contender) -> dict[str, Any]:
     job, seconds, tokens = contender.job, contender.seconds[WARM_UP:], contender.tokens[WARM_UP:]
-    quartiles = statistics.quantiles(seconds, n=4)
-    pairs = {"pairs_per_s": job.batch * len(seconds) / sum(seconds)} if job.workload in PAIRS else {}
+    quartiles, median = statistics.quantiles(seconds, n=4), statistics.median(seconds)
+    pairs = {"pairs_per_s": job.batch / median} if job.workload in PAIRS else {}
+    per_step = sum(tokens) / len(tokens)
     return {
         "workload": job.workload, "device": job.device, "model": Path(job.model).name, "contender": job.contender,
-        "dtype": job.dtype, "batch": job.batch, "tokens_per_s": sum(tokens) / sum(seconds), **pairs,
-        "tokens_per_step": sum(tokens) / len(tokens), "step_s_median": statistics.median(seconds),
+        "dtype": job.dtype, "batch": job.batch, "tokens_per_s": per_step / median, **pairs,
+        "tokens_per_step": per_step, "step_s_median": median,
         "step_s_spread": quartiles[2] - quartiles[0], "peak_bytes": contender.peak, "steps": len(seconds),
     }  # fmt: skip
 
