@@ -7,7 +7,7 @@ something harmless (shot, trip, crack, weed) are left out or stand in phrases on
 
 import re
 from collections import Counter
-from functools import cache
+from functools import cache, lru_cache
 
 from stages.data.coverage.asked import words
 from stages.data.coverage.config import HARMS
@@ -164,7 +164,7 @@ def harm_of(prompt: str) -> str | None:
     return max(HARMS, key=lambda harm: found[harm]) if found else None
 
 
-@cache
+@lru_cache(maxsize=2**16)  # words of any text come by
 def _harms(word: str) -> tuple[str, ...]:
     listed = _categories()
     return next((listed[base] for base in bases(word) if base in listed), ())
