@@ -78,7 +78,7 @@ def blocks(source: Source) -> Iterator[bytes]:
         stream = _decompressed(raw, source)
         while True:
             try:
-                block = stream.read(BLOCK)
+                block = _read(stream, BLOCK)
             except OSError as error:
                 yield from _last_bytes(source, done)
                 raise Broken(f"its {source.codec} data cannot be unpacked after byte {raw.tell()} ({error})") from None
@@ -87,6 +87,12 @@ def blocks(source: Source) -> Iterator[bytes]:
                 return
             done += len(block)
             yield block
+
+
+def _read(stream: "pa.NativeFile", count: int) -> bytes:
+    """The next bytes, at most so many. `stream.read` never frees the memory that it asked for when a read fails."""
+    room = memoryview(bytearray(count))
+    return bytes(room[: stream.readinto(room)])
 
 
 def _decompressed(raw: "pa.NativeFile", source: Source) -> "pa.NativeFile":
@@ -102,9 +108,9 @@ def _last_bytes(source: Source, done: int) -> Iterator[bytes]:
         stream = _decompressed(raw, source)
         left = done
         while left:
-            left -= len(stream.read(min(left, BLOCK)))
+            left -= len(_read(stream, min(left, BLOCK)))
         try:
-            while byte := stream.read(1):
+            while byte := _read(stream, 1):
                 tail += byte
         except OSError:
             pass

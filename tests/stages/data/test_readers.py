@@ -262,6 +262,19 @@ def test_a_cut_compressed_file_is_refused_and_salvaged(tmp_path, ending, packed)
     assert whole == ROWS[: len(whole)] and (ending == ".zst" or len(whole) > 600)
 
 
+@pytest.mark.parametrize(("ending", "packed"), [(".gz", gzip.compress), (".zst", zstandard.compress)])
+def test_nothing_stays_behind_of_damaged_compressed_files(tmp_path, ending, packed):
+    path = tmp_path / f"a.jsonl{ending}"
+    path.write_bytes(packed(CONTAINERS["a.jsonl"]())[:-20])
+    list(read(str(path), salvage=True))
+    tracemalloc.start()
+    for _ in range(20):
+        list(read(str(path), salvage=True))
+    held, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert held < 2**20
+
+
 @pytest.mark.parametrize("name", ["a.parquet", "a.arrow", "stream.arrow", "a.xlsx"])
 def test_a_cut_table_is_refused(tmp_path, name):
     path, data = tmp_path / name, CONTAINERS[name]()
