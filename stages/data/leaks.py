@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.errors import ConfigError
+from stages.data import thresholds
 from stages.data.contract.view import share
 from stages.data.findings import Finding, Located, seen
 from stages.data.ngrams import Known, Shared, Stream
@@ -48,6 +50,19 @@ class LeakConfig:
     fewest_groups: int = 5  # clusters or prompts in which an n-gram may be without being common, in any small set
     fewest_shared: int = 4  # n-grams, none of them common, that two texts must share
     prompt_words: int = 6  # words of a prompt from which it is a leak although the answers differ
+
+
+def check(config: LeakConfig) -> None:
+    """ConfigError for thresholds that cannot be meant."""
+    thresholds.check("contract.leak", config, above=("overlap", "inside", "near", "reworded"))
+    if config.ngram < SHINGLE:
+        raise ConfigError(
+            f"contract.leak.ngram={config.ngram}: give at least {SHINGLE} words; fewer are in any two texts"
+        )
+    if config.passage < config.ngram:
+        raise ConfigError(
+            f"contract.leak.passage={config.passage}: give at least ngram={config.ngram} words, the fewest looked for"
+        )
 
 
 @dataclass(frozen=True)

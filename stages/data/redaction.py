@@ -6,8 +6,9 @@ from typing import Any
 
 from pipeline.errors import ConfigError
 from stages.data.contract import personal, secret
-from stages.data.contract.config import check_regions, suggestion
+from stages.data.contract.config import check_regions
 from stages.data.contract.spans import LABELS, Span, disjoint, masked
+from stages.data.thresholds import suggestion
 
 SECRET = "secret"
 KINDS = (*personal.KINDS, SECRET)

@@ -8,6 +8,9 @@ from pipeline.errors import ConfigError, DataError
 from pipeline.registry import kind
 from stages.data import artifact
 from stages.data.contract.config import ContractConfig
+from stages.data.coverage.config import CoverageConfig
+from stages.data.leaks import LeakConfig
+from stages.data.misuse.config import GenericConfig, InstructionsConfig
 from stages.domain import Rehearsal
 
 CLEAN = [
@@ -105,7 +108,13 @@ def test_levels_and_accepted_reasons_are_the_configurations(prepared, checked):
         ({"accepted": {"wrong_form": " "}}, "accepted.wrong_form: say why"),
         ({"personal": ["mail"]}, "personal: unknown kind 'mail'"),
         ({"regions": ["Sweden"]}, "regions: 'Sweden' is no country code"),
-        ({"near_duplicates": 1.5}, "near_duplicates=1.5: give a share"),
+        ({"near_duplicates": 1.5}, "contract.near_duplicates=1.5: give a share"),
+        ({"group": 0}, "contract.group=0: give a whole number from 1"),
+        ({"outlier": -1.0}, "contract.outlier=-1.0: give a number above 0"),
+        ({"leak": LeakConfig(overlap=50.0)}, "contract.leak.overlap=50.0: give a share above 0"),
+        ({"instructions": InstructionsConfig(max_share=3.0)}, "contract.instructions.max_share=3.0: give a share"),
+        ({"generic": GenericConfig(most_rows=0)}, "contract.generic.most_rows=0: give a whole number"),
+        ({"coverage": CoverageConfig(psi=0.0)}, "contract.coverage.psi=0.0: give a number above 0"),
     ],
 )
 def test_settings_that_cannot_be_meant_are_refused(settings, message):

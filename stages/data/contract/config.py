@@ -2,15 +2,17 @@
 
 from collections.abc import Collection
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from typing import Dict, List
 
 from pipeline.errors import ConfigError
+from stages.data import leaks, thresholds
 from stages.data.coverage import config as coverage
 from stages.data.coverage.config import CoverageConfig
 from stages.data.findings import LEVELS
 from stages.data.leaks import LeakConfig
+from stages.data.misuse import config as misuse
 from stages.data.misuse.config import GenericConfig, InstructionsConfig
+from stages.data.thresholds import suggestion
 
 OFF = "off"
 DEFAULT_LEVELS = {
@@ -87,32 +89,30 @@ def check(config: ContractConfig) -> None:
     for name, codes in (("levels", config.levels), ("accepted", config.accepted)):
         for code in codes:
             if code not in DEFAULT_LEVELS:
-                raise ConfigError(f"{name}.{code}: unknown finding{suggestion(code, DEFAULT_LEVELS)}")
+                raise ConfigError(f"contract.{name}.{code}: unknown finding{suggestion(code, DEFAULT_LEVELS)}")
     if config.version != VERSION:
-        raise ConfigError(f"version={config.version}: this version of Journeyman has the rules of version {VERSION}")
+        raise ConfigError(
+            f"contract.version={config.version}: this version of Journeyman has the rules of version {VERSION}"
+        )
     if config.leaks not in LEAKS:
-        raise ConfigError(f"leaks={config.leaks}: use {' or '.join(LEAKS)}")
+        raise ConfigError(f"contract.leaks={config.leaks}: use {' or '.join(LEAKS)}")
     for code, reason in config.accepted.items():
         if not reason.strip():
-            raise ConfigError(f"accepted.{code}: say why the finding is right here")
+            raise ConfigError(f"contract.accepted.{code}: say why the finding is right here")
     for code, level in config.levels.items():
         if level not in (*LEVELS, OFF):
-            raise ConfigError(f"levels.{code}={level}: use {', '.join(LEVELS)} or {OFF}")
-    _check_thresholds(config)
+            raise ConfigError(f"contract.levels.{code}={level}: use {', '.join(LEVELS)} or {OFF}")
     for kind in config.personal:
         if kind not in PERSONAL:
-            raise ConfigError(f"personal: unknown kind '{kind}'{suggestion(kind, PERSONAL)}")
+            raise ConfigError(f"contract.personal: unknown kind '{kind}'{suggestion(kind, PERSONAL)}")
     check_regions(config.regions)
+    thresholds.check("contract", config, above=SHARES, free=("outlier",))
+    misuse.check(config.instructions, config.generic)
     coverage.check(config.coverage)
+    leaks.check(config.leak)
 
 
-def _check_thresholds(config: ContractConfig) -> None:
-    for name in ("near_duplicates", "answer_overlap", "dominant", "language", "chosen_longer", "majority", "tied"):
-        if not 0 < getattr(config, name) <= 1:
-            raise ConfigError(f"{name}={getattr(config, name)}: give a share above 0 and up to 1")
-    for name in ("group", "language_letters", "outlier"):
-        if not getattr(config, name) > 0:
-            raise ConfigError(f"{name}={getattr(config, name)}: give a positive number")
+SHARES = ("near_duplicates", "answer_overlap", "dominant", "language", "chosen_longer", "majority", "tied")
 
 
 def check_regions(regions: Collection[str]) -> None:
@@ -122,12 +122,6 @@ def check_regions(regions: Collection[str]) -> None:
     for region in regions:
         if region not in SUPPORTED_REGIONS:
             raise ConfigError(f"regions: '{region}' is no country code of two letters, such as US, GB or SE")
-
-
-def suggestion(name: str, known: Collection[str]) -> str:
-    """The end of a message about an unknown name: the nearest known one, or all of them."""
-    near = get_close_matches(name, known, 1)
-    return f" (did you mean '{near[0]}'?)" if near else f"; known: {', '.join(known)}"
 
 
 def level_of(config: ContractConfig, code: str) -> str:

@@ -1,10 +1,11 @@
 """Targets of coverage: how much of what a data set should hold."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Dict
 
 from pipeline.errors import ConfigError
+from stages.data import thresholds
+from stages.data.thresholds import suggestion
 
 HARMS = (
     "violence",
@@ -48,40 +49,15 @@ class CoverageConfig:
 
 def check(config: CoverageConfig) -> None:
     """ConfigError for targets that cannot be meant."""
-    for name in ("fewest_rows", "task_types", "templates", "long_words", "topics", "fewest_prompts"):
-        if not getattr(config, name) >= 1:
-            raise ConfigError(f"coverage.{name}={getattr(config, name)}: give a whole number from 1")
-    for name in SHARES:
-        if not 0 <= getattr(config, name) <= 1:
-            raise ConfigError(f"coverage.{name}={getattr(config, name)}: give a share from 0 to 1")
-    if config.psi <= 0:
-        raise ConfigError(f"coverage.psi={config.psi}: give a number above 0")
+    thresholds.check("contract.coverage", config, free=("psi",))
     if config.refusals >= config.most_refusals:
         raise ConfigError(
-            f"coverage.refusals={config.refusals}: at least as much as most_refusals={config.most_refusals}"
+            f"contract.coverage.refusals={config.refusals}: at least as much as most_refusals={config.most_refusals}; "
+            "the first is the least that is wanted, the second the most"
         )
     for name in ("refusal_targets", "look_alike_targets"):
-        _check_targets(name, getattr(config, name))
-
-
-SHARES = (
-    "largest_task",
-    "present",
-    "templated",
-    "refusals",
-    "most_refusals",
-    "look_alikes",
-    "edge",
-    "topic",
-    "lacking",
-    "distinct_prompts",
-    "largest_prompt",
-)
-
-
-def _check_targets(name: str, targets: Mapping[str, float]) -> None:
-    for harm, share in targets.items():
-        if harm not in HARMS:
-            raise ConfigError(f"coverage.{name}.{harm}: unknown kind of harm; known: {', '.join(HARMS)}")
-        if not 0 <= share <= 1:
-            raise ConfigError(f"coverage.{name}.{harm}={share}: give a share from 0 to 1")
+        targets = getattr(config, name)
+        for harm in targets:
+            if harm not in HARMS:
+                raise ConfigError(f"contract.coverage.{name}.{harm}: unknown kind of harm{suggestion(harm, HARMS)}")
+        thresholds.check_shares(f"contract.coverage.{name}", targets)

@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 
+from pipeline.errors import ConfigError
+from stages.data import thresholds
+
 
 @dataclass
 class InstructionsConfig:
@@ -25,3 +28,15 @@ class GenericConfig:
     fewest_rows: int = 30  # different documents, or pieces of them, below which nothing is said
     fewest_words: int = 3000  # words of them altogether, below which nothing is said
     most_rows: int = 5000  # documents that are read, evenly over the whole
+
+
+def check(instructions: InstructionsConfig, generic: GenericConfig) -> None:
+    """ConfigError for thresholds that cannot be meant."""
+    thresholds.check("contract.instructions", instructions, above=("shared_opening",))
+    thresholds.check("contract.generic", generic)
+    for name, config in (("instructions", instructions), ("generic", generic)):
+        if config.most_rows < config.fewest_rows:
+            raise ConfigError(
+                f"contract.{name}.most_rows={config.most_rows}: fewer than fewest_rows={config.fewest_rows}, so that "
+                "nothing would ever be said; raise it, or set the finding's level to off"
+            )

@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeline.errors import ConfigError
 from stages.data.contract.view import plain
 from stages.data.findings import Located
-from stages.data.leaks import LeakConfig, dropped, finding, leaks
+from stages.data.leaks import LeakConfig, check, dropped, finding, leaks
 
 VOCABULARY = [f"{a}{b}{c}" for a in "bdfglmnprst" for b in "aeiou" for c in "bdfglmnprst"]
 
@@ -311,3 +312,25 @@ def test_no_leak_is_no_finding():
     assert (
         finding([], 41, dropped=False) is None and dropped([]) == {} and leaks({"t": []}, {"m": []}, LeakConfig()) == []
     )
+
+
+# -- settings -----------------------------------------------------------------------------------------------------
+def test_the_default_thresholds_are_right():
+    check(LeakConfig())
+
+
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        ({"overlap": 0.0}, "contract.leak.overlap=0.0: give a share above 0 and up to 1"),
+        ({"near": 1.5}, "contract.leak.near=1.5: give a share above 0 and up to 1"),
+        ({"common": -0.1}, "contract.leak.common=-0.1: give a share from 0 to 1"),
+        ({"clause": 0}, "contract.leak.clause=0: give a whole number from 1"),
+        ({"ngram": 4}, "contract.leak.ngram=4: give at least 5 words"),
+        ({"passage": 12}, "contract.leak.passage=12: give at least ngram=13 words"),
+    ],
+)
+def test_thresholds_that_cannot_be_meant_are_refused(fields, says):
+    with pytest.raises(ConfigError) as error:
+        check(LeakConfig(**fields))
+    assert says in str(error.value)
