@@ -86,7 +86,7 @@ def read_params(kind: type, given: dict[str, Any], where: str) -> Any:
         if name not in known:
             near = get_close_matches(name, known, 1)
             hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(known) or 'none'}"
-            raise ConfigError(f"{where}.{name}: no such parameter of this measurement; {hint}")
+            raise ConfigError(f"{where}.{name}: no such parameter; {hint}")
         _check_value(known[name], value, f"{where}.{name}")
     return kind(**given)
 
@@ -94,7 +94,9 @@ def read_params(kind: type, given: dict[str, Any], where: str) -> Any:
 def _check_value(known: dataclasses.Field, value: Any, where: str) -> None:
     accepted = (int, float) if known.type is float else known.type
     if not isinstance(value, accepted) or (isinstance(value, bool) and known.type is not bool):
-        raise ConfigError(f"{where}={value!r}: expected {known.type.__name__}, got {type(value).__name__}")
+        raise ConfigError(
+            f"{where}={value!r}: expected {getattr(known.type, '__name__', known.type)}, got {type(value).__name__}"
+        )
     options = known.metadata.get("options")
     if options and value not in options:
         near = get_close_matches(str(value), options, 1)

@@ -1,0 +1,1 @@
+"""Rewards: what an answer earns, from reward models and from rules."""

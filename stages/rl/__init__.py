@@ -1,0 +1,1 @@
+"""Learning from rewards: rollouts, advantages, updates, and the guards over them."""
