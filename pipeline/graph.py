@@ -188,7 +188,7 @@ def _check_names(stages: Iterable[str], sets: Iterable[str]) -> None:
 
 def _check_references(node: Node, nodes: Nodes) -> None:
     """Every role the kind consumes is there and nothing else, and names a node that makes what is needed."""
-    place, consumes = where(node), dict(node.kind.stage.consumes)
+    place, consumes = where(node), dict(node.kind.stage().needs(node.config))
     if "checked" in node.inputs and "checked" not in node.config.inputs:
         consumes["checked"] = "findings"
     for role in node.inputs:

@@ -28,6 +28,10 @@ class Stage:
         """Content outside the store that the stage will read: name -> digest or pinned revision. No heavy imports."""
         return {}
 
+    def needs(self, config: Any) -> dict[str, str]:
+        """Input role -> what it must be: `consumes`, and what this config asks for beyond it."""
+        return self.consumes
+
     def contract(self, config: Any) -> dict[str, Any] | None:
         """Fields of the kind `contract` for the check of its data before anything is trained; None: there is none."""
         return None

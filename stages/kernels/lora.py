@@ -154,7 +154,7 @@ def why_not(layer: "LoraLayer") -> str | None:
 
 
 def fuse(layer: "LoraLayer") -> None:
-    """Let `layer` compute through LowRankLinears whenever its adapter of now, and it alone, is on; else as before."""
+    """Let `layer` compute through LowRankLinears whenever `parts_of` says that it can; else as before."""
     (adapter,) = layer.active_adapters
     if getattr(layer, "fused_adapter", None) == adapter:
         return
@@ -168,20 +168,31 @@ def fuse(layer: "LoraLayer") -> None:
 
 
 def parts_of(layer: "LoraLayer", dtype: torch.dtype) -> Parts | None:
-    """The parts of a fused layer as it is switched now; None where PEFT's own layer has to compute."""
-    adapter = layer.fused_adapter
+    """The parts of a fused layer as it is switched now; None where PEFT's own layer has to compute.
+
+    Of the adapters that are on, one at most is trained; the frozen ones join the chain below it.
+    """
+    on = [] if layer.disable_adapters else [name for name in layer.active_adapters if name in layer.lora_A]
+    trained = [name for name in on if layer.lora_A[name].weight.requires_grad]
     base = layer.get_base_layer()
-    frozen = _frozen(base, dtype)
-    if layer.merged or layer.active_adapters != [adapter] or (layer.disable_adapters and frozen is None):
+    frozen = _frozen(layer, base, [name for name in on if name not in trained], dtype)
+    if layer.merged or len(trained) > 1 or (not trained and frozen is None):
         return None
+    adapter = trained[0] if trained else layer.fused_adapter
     a, b = layer.lora_A[adapter].weight, layer.lora_B[adapter].weight
-    if layer.disable_adapters:  # the chain in the same precision as with it: policy and reference differ by no more
+    if not trained:  # the chain in the same precision as with one: policy and reference differ by no more
         a, b = a.detach()[:0], b.detach()[:, :0]
     return Parts(base, a, b, layer.scaling[adapter], frozen)
 
 
-def _frozen(base: torch.nn.Module, dtype: torch.dtype) -> tuple[Tensor, Tensor] | None:
-    """The frozen chain of a layer that could not take it into its weights, see `stages.models.chain.attach`."""
-    if not hasattr(base, "chain_a"):
+def _frozen(
+    layer: "LoraLayer", base: torch.nn.Module, names: Sequence[str], dtype: torch.dtype
+) -> tuple[Tensor, Tensor] | None:
+    """Factors of all that is frozen: the chain that the layer could not take into its weights, see
+    `stages.models.chain.attach`, and frozen adapters that are on, see `stages.models.roles`."""
+    found = [(base.chain_a, base.chain_b)] if hasattr(base, "chain_a") else []
+    found += [(layer.lora_A[name].weight, layer.lora_B[name].weight * layer.scaling[name]) for name in names]
+    if not found:
         return None
-    return base.chain_a.to(dtype), base.chain_b.to(dtype)
+    downs, ups = zip(*((down.to(dtype), up.to(dtype)) for down, up in found), strict=True)
+    return (downs[0], ups[0]) if len(found) == 1 else (torch.cat(downs), torch.cat(ups, dim=1))

@@ -109,11 +109,13 @@ def load_policy(
     method: str | None = None,
     cache: Path | None = None,
     dequant_cache_gib: float = 0.0,
+    links: int | None = None,
 ) -> Policy:
     """The model artifact ready to run: base once, every adapter of its chain active, eval mode, no gradients.
 
     `method` is that of the adapter to be trained on top; without one the chain's newest adapter counts. It decides
     whether the base has 4-bit weights: those are stored below `cache`, and `dequant_cache_gib` of them kept dense.
+    `links`: only so many adapters of the chain, for a caller who adds the others itself (`stages.models.roles`).
     Raises StoreError when a link is missing or its weights are not those that the chain was trained on.
     """
     chain = Chain.read(artifact)
@@ -126,7 +128,8 @@ def load_policy(
     tokenizer = load_tokenizer(folder)
     if tokenizer_digest(tokenizer) != chain.tokenizer_digest or template_digest(tokenizer) != chain.template_digest:
         raise StoreError(f"{artifact.stage}: the tokenizer or chat template of {folder} is not the recorded one")
-    attach(model, [adapter_weights(_link(known, ref.artifact), ref, chain.base["artifact"]) for ref in chain.adapters])
+    below = chain.adapters[:links]
+    attach(model, [adapter_weights(_link(known, ref.artifact), ref, chain.base["artifact"]) for ref in below])
     keep_dense(model, dequant_cache_gib)
     return Policy(model, tokenizer, chain, device, quantized_key(base) if quantized else None)
 
