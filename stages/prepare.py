@@ -17,7 +17,7 @@ from pipeline.context import Context
 from pipeline.errors import ConfigError, DataError
 from pipeline.registry import Stage, register
 from pipeline.schema import Runtime, StageConfig
-from stages.data import builders, conversion, dedupe, formats, readers, redaction, rows
+from stages.data import builders, conversion, dedupe, formats, readers, redaction, rows, similar
 from stages.data import split as splitting
 from stages.data.conversion import Chunk
 from stages.data.inspect import Inspection, inspect
@@ -27,7 +27,6 @@ from stages.data.redaction import Redaction
 from stages.data.shares import LATER
 
 ON_ERROR = ("refuse", "reject", "salvage")
-LEAST_ALIKE = 0.5  # rows of less similarity are no near-duplicates
 
 
 @dataclass
@@ -119,9 +118,9 @@ def check(config: PrepareConfig) -> None:
         raise ConfigError(f"`options` belong to a builder; with `files` take them out: {', '.join(config.options)}")
     if config.limit < 0 or not 0 <= heldout_share(config, config.format) <= 1:
         raise ConfigError(f"limit must be 0 or more and holdout from 0 to 1, not {config.limit} and {config.holdout}")
-    if config.near_duplicates and not LEAST_ALIKE <= config.near_duplicates <= 1:
+    if config.near_duplicates and not similar.LEAST_ALIKE <= config.near_duplicates <= 1:
         raise ConfigError(
-            f"near_duplicates={config.near_duplicates}: give a Jaccard similarity from {LEAST_ALIKE} to 1, or 0"
+            f"near_duplicates={config.near_duplicates}: give a Jaccard similarity from {similar.LEAST_ALIKE} to 1, or 0"
         )
     if config.inputs or config.data:
         raise ConfigError("a data set reads files or packages; it takes no `inputs` and no `data`")

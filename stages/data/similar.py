@@ -8,6 +8,7 @@ import numpy as np
 
 WORD = re.compile(r"[a-z0-9]+")
 SIZE = 5  # words in a shingle
+LEAST_ALIKE = 0.5  # a near-duplicate has at least this similarity, whatever the threshold
 NOT_LATIN = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]|[^\W\x00-\x7f]+")  # first: no spaces between words
 KNOWN = 1 << 20  # words whose hashes are kept
 _MULTIPLIER = np.uint64(6364136223846793005)

@@ -109,6 +109,7 @@ def test_levels_and_accepted_reasons_are_the_configurations(prepared, checked):
         ({"personal": ["mail"]}, "personal: unknown kind 'mail'"),
         ({"regions": ["Sweden"]}, "regions: 'Sweden' is no country code"),
         ({"near_duplicates": 1.5}, "contract.near_duplicates=1.5: give a share"),
+        ({"near_duplicates": 0.3}, "contract.near_duplicates=0.3: give a similarity from 0.5 to 1"),
         ({"group": 0}, "contract.group=0: give a whole number from 1"),
         ({"outlier": -1.0}, "contract.outlier=-1.0: give a number above 0"),
         ({"leak": LeakConfig(overlap=50.0)}, "contract.leak.overlap=50.0: give a share above 0"),

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Dict, List
 
 from pipeline.errors import ConfigError
-from stages.data import leaks, thresholds
+from stages.data import leaks, similar, thresholds
 from stages.data.coverage import config as coverage
 from stages.data.coverage.config import CoverageConfig
 from stages.data.findings import LEVELS
@@ -66,7 +66,9 @@ class ContractConfig:
     levels: Dict[str, str] = field(default_factory=dict)  # code -> error | warning | info | off, over the default
     accepted: Dict[str, str] = field(default_factory=dict)  # code -> why it is right here: a warning becomes an info
     leaks: str = "refuse"  # training rows that are also measured: refuse the run, or drop them from the training
-    near_duplicates: float = 0.8  # Jaccard similarity of 5-word shingles from which two rows are near-duplicates
+    near_duplicates: float = (
+        0.8  # Jaccard similarity of 5-word shingles from which rows are alike, or one word in short ones
+    )
     answer_overlap: float = 0.2  # share of common words below which two answers to one closed question conflict
     dominant: float = 0.75  # share of a task's answers from which their format or register is the rule
     group: int = 20  # rows of a task from which its answers are compared with one another
@@ -107,12 +109,16 @@ def check(config: ContractConfig) -> None:
             raise ConfigError(f"contract.personal: unknown kind '{kind}'{suggestion(kind, PERSONAL)}")
     check_regions(config.regions)
     thresholds.check("contract", config, above=SHARES, free=("outlier",))
+    if config.near_duplicates < similar.LEAST_ALIKE:
+        raise ConfigError(
+            f"contract.near_duplicates={config.near_duplicates}: give a similarity from {similar.LEAST_ALIKE} to 1"
+        )
     misuse.check(config.instructions, config.generic)
     coverage.check(config.coverage)
     leaks.check(config.leak)
 
 
-SHARES = ("near_duplicates", "answer_overlap", "dominant", "language", "chosen_longer", "majority", "tied")
+SHARES = ("answer_overlap", "dominant", "language", "chosen_longer", "majority", "tied")
 
 
 def check_regions(regions: Collection[str]) -> None:
