@@ -107,14 +107,22 @@ def take_step(ctx: Context, policy: Policy) -> str:
 
 
 def train(ctx: Context, policy: Policy, trainer: "Trainer", tokens: int) -> dict[str, float]:
-    """Train to the end, from the newest checkpoint if there is one; save adapter, chain and history under `ctx.out`.
+    """Train to the end, see `fit`; save adapter, chain and history under `ctx.out`."""
+    metrics = fit(ctx, policy, trainer, tokens)
+    _publish(ctx, policy, trainer)
+    return metrics
 
-    `tokens`: tokens of one epoch, for the throughput. Returns the metrics for the manifest.
+
+def fit(ctx: Context, policy: Policy, trainer: "Trainer", tokens: int) -> dict[str, float]:
+    """Train to the end, from the newest checkpoint of the trainer's folder if there is one.
+
+    `tokens`: tokens of one epoch, for the throughput. Returns the metrics for the manifest, where the steps and the
+    time of several trainers of one stage add up.
     """
     from transformers import PrinterCallback
 
     take_step(ctx, policy)
-    newest = newest_checkpoint(ctx.ckpt)
+    newest = newest_checkpoint(Path(trainer.args.output_dir))
     start = int(newest.name.split("-")[1]) if newest else 0
     if newest:
         ctx.log(f"resuming from step {start}")
@@ -125,12 +133,11 @@ def train(ctx: Context, policy: Policy, trainer: "Trainer", tokens: int) -> dict
         trainer.train(resume_from_checkpoint=str(newest) if newest else None)
     seconds = time.monotonic() - started
     state = trainer.state
-    _publish(ctx, policy, trainer)
-    done = state.global_step - start
     reached = {"start_step": start, "end_step": state.global_step, "max_steps": state.max_steps}
-    ctx.record("training", {**ctx.sections["training"], **reached})
-    ctx.record("timing", {**ctx.sections["timing"], "train_seconds": seconds})
+    _add(ctx, "training", reached)
+    _add(ctx, "timing", {"train_seconds": seconds})
     losses = [entry["loss"] for entry in state.log_history if "loss" in entry]
+    done = state.global_step - start
     rate = tokens * float(trainer.args.num_train_epochs) * done / max(1, state.max_steps) / seconds
     return {
         "steps": float(state.global_step),
@@ -138,6 +145,12 @@ def train(ctx: Context, policy: Policy, trainer: "Trainer", tokens: int) -> dict
         "final_loss": losses[-1] if losses else 0.0,
         "tokens_per_second": rate,
     }
+
+
+def _add(ctx: Context, section: str, numbers: dict[str, float]) -> None:
+    """Add to the numbers of a section."""
+    before = ctx.sections[section]
+    ctx.record(section, {**before, **{name: before.get(name, 0) + value for name, value in numbers.items()}})
 
 
 def newest_checkpoint(folder: Path) -> Path | None:
@@ -179,21 +192,31 @@ def _progress(ctx: Context, run: Any) -> Any:
 
 
 def _publish(ctx: Context, policy: Policy, trainer: "Trainer") -> None:
-    """Write `model/adapter`, `model/model.json` and `history.jsonl`, the same bytes for the same training."""
+    """Write the adapter, its chain and `history.jsonl`, the same bytes for the same training."""
+    publish_adapter(ctx, policy, trainer.model)
+    write_history(ctx.out / "history.jsonl", trainer)
+
+
+def publish_adapter(ctx: Context, policy: Policy, model: Any) -> None:
+    """Write the adapter that was trained, and the chain that it is the newest link of, below `ctx.out / "model"`."""
     folder = ctx.out / "model" / "adapter"
-    trainer.model.save_pretrained(folder, save_embedding_layers=False)
+    model.save_pretrained(folder, save_embedding_layers=False, selected_adapters=["default"])
     (folder / "README.md").unlink(missing_ok=True)
-    _normalise(folder / "adapter_config.json", policy.chain.base["artifact"])
+    normalise(folder / "adapter_config.json", policy.chain.base["artifact"])
     chain = extend(policy.chain, ctx.stage, ctx.id, folder, ctx.config.peft.method, ctx.config.peft.r)
     chain.write(ctx.out / "model")
-    with (ctx.out / "history.jsonl").open("w") as stream:
+
+
+def write_history(path: Path, trainer: "Trainer") -> None:
+    """The logged steps of the whole training, also of what came before a resume."""
+    with path.open("w") as stream:
         for entry in trainer.state.log_history:
             if "loss" in entry:  # the last entry sums up this process, which may have resumed in the middle
                 kept = {key: value for key, value in entry.items() if key != "num_tokens"}  # counted by process, too
                 stream.write(json.dumps(kept, sort_keys=True) + "\n")
 
 
-def _normalise(path: Path, base: str) -> None:
+def normalise(path: Path, base: str) -> None:
     """PEFT writes sets in hash order and a local path as the base: sort the one, name the artifact for the other."""
     config = json.loads(path.read_text())
     config["base_model_name_or_path"] = base
