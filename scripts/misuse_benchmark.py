@@ -170,7 +170,7 @@ def generic(sources: Sources, side: str) -> dict[str, Any]:
     for name, rows in domains.items():
         for seed in SEEDS:
             shuffled = Random(f"{name}{seed}").sample(rows, len(rows))
-            sample, rest = [row.row["text"] for row in shuffled[:100]], shuffled[100:]
+            sample, rest = declared([row.row["text"] for row in shuffled[:100]], config), shuffled[100:]
             near.add(False, name, generic_data_as_domain(rest[:200], sample, config) is not None)
             for against, theirs in {**domains, **general}.items():
                 if against != name:
@@ -245,7 +245,7 @@ def said(rows: Sequence[Located], config: InstructionsConfig) -> list[bool]:
 
 
 def lacks(rows: Sequence[Located], config: GenericConfig) -> list[bool]:
-    judged, _ = judge(rows[:500], declared([], config), config)
+    judged, _ = judge(rows[:500], None, config)
     return [bool(each.problem(config)) for each in judged]
 
 

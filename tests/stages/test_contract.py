@@ -132,6 +132,16 @@ def test_domain_training_without_instruction_tuning_before_it_is_an_error(prepar
     assert "stage_order" not in checked("domain", data, after=["sft"], training={"rehearsal": {"share": 0.0}}).found
 
 
+# -- the sample of the domain -------------------------------------------------------------------------------------
+def test_a_sample_that_says_too_little_is_told(prepared, checked):
+    data = {"train": prepared("texts", texts(), format="text")}
+    alone = {"rehearsal": {"share": 0.0}}
+    assert "unusable_sample" not in checked("domain", data, after=["sft"], training=alone).found
+    data["domain_sample"] = prepared("field", texts(cluster="field"), format="text")
+    found = checked("domain", data, after=["sft"], training=alone).found["unusable_sample"]
+    assert found["level"] == "warning" and "field.jsonl" in found["examples"][0]["file"]
+
+
 # -- leaks --------------------------------------------------------------------------------------------------------
 @pytest.fixture
 def leaking(prepared):

@@ -43,6 +43,7 @@ DEFAULT_LEVELS = {
     "not_examined": "info",
     "domain_text_as_instructions": "error",
     "generic_data_as_domain": "error",
+    "unusable_sample": "warning",
     "stage_order": "error",
     "evaluation_leak": "error",
     "task_diversity": "warning",

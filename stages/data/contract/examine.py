@@ -24,7 +24,7 @@ from stages.data.contract.view import ANSWERS, Found, Scope
 from stages.data.coverage.result import Coverage
 from stages.data.coverage.survey import coverage
 from stages.data.findings import LEVELS, Finding, Located, seen
-from stages.data.misuse.generic import generic_data_as_domain
+from stages.data.misuse.generic import declared, generic_data_as_domain, unusable_sample
 from stages.data.misuse.instructions import domain_text_as_instructions
 
 if TYPE_CHECKING:
@@ -81,14 +81,16 @@ def misused(
 ) -> list[Finding]:
     """Documents among instructions, general text among a domain's documents. `sample`: rows of the declared domain."""
     fit = [located for located in rows[:EXAMINED] if not structure.problem(located.row, stage)]
+    found: list[Finding | None] = []
     if stage == "sft":
-        found = domain_text_as_instructions(fit, config.instructions)
+        found = [domain_text_as_instructions(fit, config.instructions)]
     elif stage == "domain":
-        texts = None if sample is None else [text for located in sample for text in _texts(located)]
-        found = generic_data_as_domain(fit, texts, config.generic)
-    else:
-        return []
-    return [] if found is None else levelled([found], config)
+        texts = [(located, text) for located in sample or () for text in _texts(located)]
+        domain = declared([text for _, text in texts], config.generic)
+        found = [generic_data_as_domain(fit, domain, config.generic)]
+        if sample is not None and domain is None:
+            found.append(unusable_sample(texts, config.generic))
+    return levelled([each for each in found if each is not None], config)
 
 
 def survey(

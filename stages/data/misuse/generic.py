@@ -1,4 +1,5 @@
-"""`generic_data_as_domain`: documents without a specialist vocabulary, or far from the sample of the domain.
+"""`generic_data_as_domain`: documents without a specialist vocabulary, or far from the sample of the domain; and
+`unusable_sample`, where the sample says too little for that.
 
 Continued training on such documents costs what the model could do and teaches no domain. `docs/misuse.md` says how a
 document is judged, on what the thresholds were fitted and how often the verdict is right. Made for English prose.
@@ -47,14 +48,11 @@ class Judged:
         return "far" if self.close is not None and self.close < config.closeness else ""
 
 
-def generic_data_as_domain(
-    rows: Sequence[Located], sample: Sequence[str] | None, config: GenericConfig
-) -> Finding | None:
-    """An error where more than `max_share` of the documents have no specialist vocabulary, or not that of `sample`.
+def generic_data_as_domain(rows: Sequence[Located], domain: Domain | None, config: GenericConfig) -> Finding | None:
+    """An error where more than `max_share` of the documents have no specialist vocabulary, or not that of `domain`.
 
-    `sample`: texts of the declared domain. None where they are fewer, or too few in English prose to tell.
+    None where they are fewer, or too few in English prose to tell.
     """
-    domain = declared(sample or (), config)
     judged, terms = judge(rows, domain, config)
     kinds = [each.problem(config) for each in judged]
     counts = {kind: kinds.count(kind) for kind in ("general", "far")}
@@ -72,6 +70,28 @@ def generic_data_as_domain(
             (each.located, each.located.row["text"]) for each, found in zip(judged, kinds, strict=True) if found == kind
         ),
         {"kind": kind, **counts, **_numbers(judged, terms, domain)},
+    )
+
+
+def unusable_sample(sample: Sequence[tuple[Located, str]], config: GenericConfig) -> Finding:
+    """What to say of rows with their texts that declare no domain."""
+    prose = _texts(_spread([text for _, text in sample], config.most_rows), config)
+    if prose:
+        why = f"it has {len(specialist(prose))} words that tell its field from general English; {KNOWN} are needed"
+    else:
+        why = (
+            f"it has too little English prose; {config.fewest_rows} different texts (or pieces of {PIECE} words of "
+            f"long ones) with {config.fewest_words} words together are needed"
+        )
+    return Finding(
+        "warning",
+        "unusable_sample",
+        len(sample),
+        len(sample),
+        f"The sample of the domain was not used: {why}. Documents of another field are not told.",
+        "Give `data.domain_sample` more of the field's own prose, or take it out; for a field that is not in English, "
+        "accept this finding: nothing is told of other languages.",
+        seen(sample),
     )
 
 

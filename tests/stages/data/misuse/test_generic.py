@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from misuse_rows import BEES, WELDS, handbook, texts
 
 from stages.data.misuse.config import GenericConfig
-from stages.data.misuse.generic import DENSE, declared, generic_data_as_domain, judge
+from stages.data.misuse.generic import DENSE, declared, generic_data_as_domain, judge, unusable_sample
 
 CONFIG = GenericConfig()
 
@@ -42,11 +42,11 @@ def test_the_border_lies_at_half_of_the_documents(bees, prose, general, found):
 
 def test_the_sample_s_own_domain_is_no_finding():
     documents, sample = handbook(BEES, 80, seed=1), handbook(BEES, 60, seed=2)
-    assert generic_data_as_domain(texts(documents), sample, CONFIG) is None
+    assert generic_data_as_domain(texts(documents), declared(sample, CONFIG), CONFIG) is None
 
 
 def test_another_domain_than_the_sample_s_is_an_error_that_names_both(bees, welds):
-    found = generic_data_as_domain(texts(welds), bees, CONFIG)
+    found = generic_data_as_domain(texts(welds), declared(bees, CONFIG), CONFIG)
     assert found.detail["kind"] == "far" and found.detail["far"] == found.count > 40
     assert found.detail["closeness"] < CONFIG.closeness
     theirs, sample = found.message.split("theirs is ")[1].split("; the sample's is ")
@@ -54,12 +54,30 @@ def test_another_domain_than_the_sample_s_is_an_error_that_names_both(bees, weld
 
 
 def test_general_prose_is_general_whatever_the_sample(bees, prose):
-    assert generic_data_as_domain(texts(prose), bees, CONFIG).detail["kind"] == "general"
+    assert generic_data_as_domain(texts(prose), declared(bees, CONFIG), CONFIG).detail["kind"] == "general"
 
 
-def test_a_sample_that_tells_nothing_is_as_none(bees, welds):
+def test_a_sample_that_tells_nothing_is_as_none(bees):
     assert declared(bees[:3], CONFIG) is None and declared([], CONFIG) is None
-    assert generic_data_as_domain(texts(welds), bees[:3], CONFIG) is None
+
+
+@pytest.mark.parametrize(
+    ("sample", "says"),
+    [
+        (
+            ["Der Wagen steht seit gestern vor dem Haus, und niemand weiß, wem er gehört."] * 9,
+            "too little English prose",
+        ),
+        ([], "too little English prose; 30 different texts"),
+        ("prose", "words that tell its field from general English; 40 are needed"),
+    ],
+)
+def test_a_sample_that_is_not_used_is_told(prose, sample, says):
+    rows = texts(prose if sample == "prose" else sample)
+    assert declared([row.row["text"] for row in rows], CONFIG) is None
+    found = unusable_sample([(row, row.row["text"]) for row in rows], CONFIG)
+    assert (found.level, found.count, found.of) == ("warning", len(rows), len(rows)) and says in found.message
+    assert len(found.examples) == min(3, len(rows)) and "data.domain_sample" in found.remedy
 
 
 def test_a_sample_counts_by_halves(bees):
@@ -72,7 +90,7 @@ def test_a_sample_that_is_a_list_of_terms_does_not_make_documents_far(welds):
     found = random.Random(0)
     listed = [f"{'It is in the list: ' * 5}{' '.join(found.choices(WELDS + BEES, k=60))}." for _ in range(60)]
     assert declared(listed, CONFIG).weight == DENSE
-    assert generic_data_as_domain(texts(welds), listed, CONFIG) is None
+    assert generic_data_as_domain(texts(welds), declared(listed, CONFIG), CONFIG) is None
 
 
 def test_too_few_documents_or_words_tell_nothing(prose):
@@ -106,12 +124,14 @@ def test_thresholds_are_read(bees, prose):
     assert generic_data_as_domain(texts(bees), None, GenericConfig(vocabulary=500)) is not None
     assert generic_data_as_domain(texts(prose), None, GenericConfig(fewest_rows=10_000, fewest_words=1)) is None
     assert generic_data_as_domain(texts(prose), None, GenericConfig(fewest_words=100_000)) is None
-    assert generic_data_as_domain(texts(bees), handbook(BEES, 60, seed=2), GenericConfig(closeness=5.0)) is not None
+    assert generic_data_as_domain(
+        texts(bees), declared(handbook(BEES, 60, seed=2), CONFIG), GenericConfig(closeness=5.0)
+    )
     assert generic_data_as_domain(texts(prose), None, GenericConfig(most_rows=35, fewest_words=1)).of <= 35
 
 
 @given(st.lists(st.text(max_size=200), max_size=60), st.lists(st.text(max_size=200), max_size=40))
 def test_any_texts_can_be_judged(documents, sample):
     config = GenericConfig(fewest_rows=2, fewest_words=5, vocabulary=1)
-    found = generic_data_as_domain(texts(documents), sample, config)
+    found = generic_data_as_domain(texts(documents), declared(sample, config), config)
     assert found is None or 0 < found.count <= found.of <= len(documents)
