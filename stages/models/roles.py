@@ -53,9 +53,15 @@ class Roles:
         if name not in self.model.peft_config:
             self._add(name, layers, trained=False)
 
-    def add_trained(self, name: str, layers: Layers) -> None:
-        """A further adapter to be trained, which begins as `layers`."""
-        self._add(name, layers, trained=True)
+    def add_trained(self, name: str, layers: Layers | None, like: "peft.PeftConfig") -> None:
+        """A further adapter to be trained: it begins as `layers`, or as a new one of the kind `like`."""
+        if layers is not None:
+            self._add(name, layers, trained=True)
+            return
+        self.model.add_adapter(name, like)
+        for path, parameter in self.model.named_parameters():
+            if f".{name}." in path:
+                parameter.requires_grad_(True)
 
     def _layers(self) -> list[Any]:
         from peft.tuners.tuners_utils import BaseTunerLayer

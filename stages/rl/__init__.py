@@ -1,1 +1,1 @@
-"""Learning from rewards: rollouts, advantages, updates, and the guards over them."""
+"""Reinforcement learning from a reward: PPO, and what watches over it."""

@@ -1,0 +1,350 @@
+"""`ppo`: reinforcement learning from a reward, against the input policy (Ouyang et al. 2022, arXiv 2203.02155)."""
+
+import json
+import time
+from dataclasses import asdict, dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Dict
+
+from pipeline.context import Context
+from pipeline.errors import ConfigError, DataError
+from pipeline.registry import Stage, register
+from pipeline.schema import NOT_IDENTITY, PeftConfig, StageConfig
+from stages.data import artifact
+from stages.models.adapters import peft_config
+from stages.models.chat import prompt_ids
+from stages.rewards import combined
+from stages.rl.config import PpoTrain, Rollouts, ValueFunction, check_train
+from stages.rl.guards import Guards
+from stages.training import run
+from stages.training.config import asked, check_data
+
+if TYPE_CHECKING:
+    from stages.models.roles import Roles
+    from stages.rl.ppo import Ppo as Learner
+
+STEPS = ("fast", "plain")
+SHOWN = 2  # sampled answers of an update that the report may show
+
+
+@dataclass
+class PpoConfig(StageConfig):
+    """`inputs` has `policy` and, for each reward model, the role that a term of `reward` or `gold` names."""
+
+    peft: PeftConfig = field(default_factory=PeftConfig)
+    max_length: int = 512  # tokens of a prompt and its answer; longer prompts are left out and counted
+    batch_size: int = 8  # answers in one optimizer step; an update has train.minibatches times as many
+    step: str = "fast"  # fast | plain: Journeyman's own training step, or plain PyTorch; the mathematics is the same
+    reward: Dict[str, Any] = field(default_factory=dict)  # terms and weights, see docs/rewards.md
+    gold: Dict[str, Any] = field(default_factory=dict)  # the same form; measured on every update, never trained on
+    rollout: Rollouts = field(default_factory=Rollouts)
+    value: ValueFunction = field(default_factory=ValueFunction)
+    train: PpoTrain = field(default_factory=PpoTrain)
+    guards: Guards = field(default_factory=Guards, metadata=NOT_IDENTITY)
+    contract: Dict[str, Any] = field(default_factory=dict, metadata=NOT_IDENTITY)
+
+
+@register("ppo", config=PpoConfig)
+class Ppo(Stage):
+    """One base in four roles: policy, reference (the newest adapter off), value function and reward models."""
+
+    version = 1
+    consumes = {"policy": "model"}
+
+    def needs(self, config: PpoConfig) -> dict[str, str]:
+        return {**self.consumes, **{role: "reward" for role in config.inputs if role not in ("policy", "checked")}}
+
+    def contract(self, config: PpoConfig) -> dict[str, Any]:
+        return asked(config)
+
+    def validate(self, config: PpoConfig) -> None:
+        check_data(config, "prompts to answer")
+        _check(config)
+        peft_config(config.peft)
+
+    def run(self, ctx: Context) -> dict[str, float]:
+        from stages.rl import resume
+        from stages.rl.ppo import updates
+
+        learner = _learner(ctx)
+        newest = run.newest_checkpoint(ctx.ckpt)
+        start = resume.load(learner, newest) if newest else 0
+        if newest:
+            ctx.log(f"resuming from update {start}")
+        total = updates(ctx.config, len(learner.prompts))
+        _train(ctx, learner, start, total)
+        run.publish_adapter(ctx, learner.actor.roles.policy, learner.actor.roles.model)
+        ctx.record("training", {**ctx.sections["training"], "start_step": start, "end_step": total, "max_steps": total})
+        return _outcome(ctx, learner)
+
+
+# -- what cannot work ---------------------------------------------------------------------------------------------
+def _check(config: PpoConfig) -> None:
+    check_train(config.train)
+    for name, value, least in (
+        ("max_length", config.max_length, 2), ("batch_size", config.batch_size, 1),
+        ("runtime.micro_batch", config.runtime.micro_batch, 0), ("runtime.save_steps", config.runtime.save_steps, 0),
+        ("runtime.logging_steps", config.runtime.logging_steps, 1),
+    ):  # fmt: skip
+        if value < least:
+            raise ConfigError(f"{name}={value}: at least {least}")
+    if config.step not in STEPS:
+        raise ConfigError(f"step={config.step}: use one of {', '.join(STEPS)}")
+    if config.peft.dropout:
+        raise ConfigError("peft.dropout: PPO compares probabilities of one token before and after a step; set it to 0")
+    answers = config.batch_size * config.train.minibatches
+    if answers % config.rollout.samples:
+        raise ConfigError(
+            f"rollout.samples={config.rollout.samples} does not divide the {answers} answers of an update (batch_size "
+            "times train.minibatches)"
+        )
+    _check_sampling(config)
+    _check_rewards(config)
+    config.guards.check()
+
+
+def _check_sampling(config: PpoConfig) -> None:
+    from stages.kernels.rollout import Sampling
+
+    asked = config.rollout
+    Sampling(asked.max_new_tokens, asked.temperature, asked.top_k, asked.top_p, asked.samples).check()
+    if asked.temperature == 0:
+        raise ConfigError("rollout.temperature=0: PPO learns from answers that differ; give a positive number")
+    if asked.max_new_tokens >= config.max_length:
+        raise ConfigError(
+            f"rollout.max_new_tokens={asked.max_new_tokens} leaves no room for a prompt in max_length="
+            f"{config.max_length}"
+        )
+
+
+def _check_rewards(config: PpoConfig) -> None:
+    combined.check(config.reward, config.inputs)
+    if config.gold:
+        combined.check(config.gold, config.inputs, "gold")
+    judges = [role for role in config.inputs if role not in ("policy", "checked")]
+    if config.value.init != "fresh" and config.value.init not in judges:
+        known = ", ".join(["fresh", *judges])
+        raise ConfigError(f"value.init={config.value.init}: use one of {known}")
+    read = {role for mapping in (config.reward, config.gold) if mapping
+            for role in combined.read(mapping).models.values()} | {config.value.init}  # fmt: skip
+    if unread := [role for role in judges if role not in read]:
+        raise ConfigError(f"inputs.{unread[0]}: no term of `reward` or `gold` reads this reward model")
+
+
+# -- setting up ---------------------------------------------------------------------------------------------------
+def _learner(ctx: Context) -> "Learner":
+    import torch
+    from transformers import get_scheduler
+
+    from stages.rl.judges import score_functions
+    from stages.rl.ppo import Ppo as Learner
+    from stages.rl.ppo import updates
+
+    config = ctx.config
+    roles = _roles(ctx)
+    rows, prompts = _prompts(ctx, roles)
+    rewards = [
+        combined.Reward(mapping, score_functions(roles, combined.read(mapping).models, ctx.inputs)) if mapping else None
+        for mapping in (config.reward, config.gold)
+    ]
+    for reward in filter(None, rewards):
+        reward.check_rows(rows)
+    actor = _actor(ctx, roles)
+    optimizer = torch.optim.AdamW(_groups(actor, config.train), betas=(0.9, 0.95), eps=1e-5)
+    scheduler = get_scheduler(
+        config.train.lr_scheduler_type, optimizer, config.train.warmup_steps, updates(config, len(prompts))
+    )
+    return Learner(
+        actor, rewards[0], rewards[1], optimizer, scheduler, config, rows, prompts, _rows_at_once(ctx, roles),
+        config.train.kl_coef,
+    )  # fmt: skip
+
+
+def _rows_at_once(ctx: Context, roles: "Roles") -> int:
+    """Answers in one pass, said and recorded; the same when resumed. Activations are kept."""
+    from stages.training import memory
+
+    config, policy = ctx.config, roles.policy
+    trained = sum(p.numel() for p in policy.model.parameters() if p.requires_grad)
+    made = memory.plan(
+        replace(memory.shape_of(policy.model, config.peft.r), trained=trained), tokens=config.max_length,
+        batch=config.batch_size, memory=memory.of_device(policy.device), device=policy.device,
+        asked_rows=config.runtime.micro_batch, asked_checkpointing=False,
+    )  # fmt: skip
+    if not config.runtime.micro_batch:
+        made = memory.remembered(ctx.ckpt / "plan.json", made)
+    ctx.record("memory", asdict(made))
+    ctx.log(f"memory: {made}")
+    return made.micro_batch
+
+
+def _roles(ctx: Context) -> "Roles":
+    """The shared model; the template is compared with the recorded one, and the new adapter must change nothing."""
+    import torch
+    from transformers import set_seed
+
+    from stages.models.chain import resolve_device
+    from stages.models.roles import open_roles
+    from stages.training import probes
+
+    started, runtime = time.monotonic(), ctx.config.runtime
+    if runtime.threads:
+        torch.set_num_threads(runtime.threads)
+    set_seed(ctx.config.seed)  # the new adapter's weights
+    judges = {role: source for role, source in ctx.inputs.items() if role not in ("policy", "checked")}
+    roles = open_roles(
+        ctx.inputs["policy"], judges, ctx.lineage, peft_config(ctx.config.peft), device=resolve_device(runtime.device),
+        method=ctx.config.peft.method, cache=ctx.cache, dequant_cache_gib=runtime.dequant_cache_gib,
+    )  # fmt: skip
+    with roles.playing("reference"):
+        before = probes.next_token_logits(roles.policy.model, roles.policy.tokenizer)
+    probes.require(ctx, [
+        probes.template_equals_upstream(roles.policy),
+        probes.starts_at_input(roles.policy.model, roles.policy.tokenizer, before),
+    ])  # fmt: skip
+    ctx.record("timing", {"load_seconds": time.monotonic() - started})
+    return roles
+
+
+def _prompts(ctx: Context, roles: "Roles") -> tuple[list[dict], list[list[int]]]:
+    """Rows and their prompts as token ids; those that leave no room for an answer are counted, not cut."""
+    rows = artifact.rows(run.training_sets(ctx)["train"])
+    room = ctx.config.max_length - ctx.config.rollout.max_new_tokens
+    ids = [prompt_ids(roles.policy.tokenizer, row["prompt"]) for row in rows]
+    kept = [i for i, prompt in enumerate(ids) if len(prompt) <= room]
+    ctx.record("data", {
+        "rows_kept": len(kept), "rows_rejected": len(rows) - len(kept), "rows_available": len(rows),
+        "rejected_because": {"longer than max_length less rollout.max_new_tokens": len(rows) - len(kept)},
+        "tokens": sum(len(ids[i]) for i in kept), "trained_tokens": 0,
+    })  # fmt: skip
+    if not kept:
+        raise DataError(f"data.train: none of {len(rows)} prompts has at most {room} tokens; raise max_length")
+    return [rows[i] for i in kept], [ids[i] for i in kept]
+
+
+def _actor(ctx: Context, roles: "Roles") -> Any:
+    """The policy with its value function, which may begin as a reward model's."""
+    import torch
+
+    from stages.kernels.step import install
+    from stages.rewards.model import read_members
+    from stages.rl.actor import VALUE, Actor, ValueHead
+
+    wanted, model = ctx.config.value, roles.policy.model
+    head = ValueHead(model.config.get_text_config().hidden_size, model.dtype, roles.policy.device)
+    member = None if wanted.init == "fresh" else read_members(ctx.inputs[wanted.init])[0]
+    if member is not None:
+        with torch.no_grad():
+            head.weight.copy_(member.weight[None] / member.scale)
+            head.bias.fill_(-member.mean / member.scale)
+    taken = install(model, "fast") if ctx.config.step == "fast" else "plain (asked for)"
+    taken = taken if ctx.config.step == "plain" or taken.startswith("fast") else f"plain {taken.partition(' ')[2]}"
+    if wanted.adapter:
+        roles.add_trained(VALUE, member and member.layers, peft_config(ctx.config.peft))
+        below = roles.adapters[wanted.init if member else "reference"]
+        roles.adapters[VALUE] = (*below, VALUE)
+    ctx.log(f"training step: {taken}")
+    ctx.record("training", {"step": taken})
+    return Actor(roles, head, taken.startswith("fast"), ctx.config.rollout.temperature)
+
+
+def _groups(actor: Any, train: PpoTrain) -> list[dict[str, Any]]:
+    """The policy's adapter and the value function, each with its learning rate."""
+    from stages.rl.actor import VALUE
+    from stages.rl.ppo import trained_parameters
+
+    policy, value = [], []
+    for name, parameter in trained_parameters(actor):
+        (value if name.startswith("value_head.") or f".{VALUE}." in name else policy).append(parameter)
+    return [
+        {"params": policy, "lr": train.learning_rate, "weight_decay": train.weight_decay},
+        {"params": value, "lr": train.value_learning_rate, "weight_decay": 0.0},
+    ]
+
+
+# -- running ------------------------------------------------------------------------------------------------------
+def _train(ctx: Context, learner: "Learner", start: int, total: int) -> None:
+    from stages.rl import resume
+    from stages.training.tracking import tracked
+
+    every = ctx.config.runtime.save_steps or max(1, total // 10)
+    samples = ctx.ckpt / "samples.jsonl"
+    kept = _lines_before(samples, start)
+    ctx.ckpt.mkdir(parents=True, exist_ok=True)
+    samples.write_text("".join(kept))
+    with tracked(ctx) as tracker, samples.open("a") as stream:
+        for number in range(start, total):
+            entry, answers, parts = learner.update(number)
+            if number == 0:
+                _probe(ctx, entry)
+            for i in range(min(SHOWN, len(answers.ids))):
+                stream.write(json.dumps(_sample(number, answers, parts, i)) + "\n")
+            stream.flush()
+            if tracker is not None:
+                tracker.log({k: v for k, v in entry.items() if k != "update"}, step=number)
+            if (number + 1) % ctx.config.runtime.logging_steps == 0 or number + 1 == total:
+                ctx.log(_line(entry, total))
+            if (number + 1) % every == 0 or number + 1 == total:
+                resume.save(learner, ctx.ckpt, number + 1)
+    (ctx.out / "samples.jsonl").write_bytes(samples.read_bytes())
+    lines = (json.dumps(entry, sort_keys=True) + "\n" for entry in learner.history)
+    (ctx.out / "history.jsonl").write_text("".join(lines))
+
+
+def _lines_before(samples: Any, update: int) -> list[str]:
+    """Samples of the updates that the checkpoint has seen; a torn last line belongs to a later one."""
+    found = []
+    for line in samples.read_text().splitlines(keepends=True) if samples.is_file() else []:
+        try:
+            if json.loads(line)["update"] < update:
+                found.append(line)
+        except ValueError:
+            continue
+    return found
+
+
+def _sample(number: int, answers: Any, parts: Any, i: int) -> dict[str, Any]:
+    shown = answers.rows[i]["prompt"][-1]["content"]
+    return {"update": number, "prompt": shown, "answer": answers.texts[i], "reward": float(parts.total[i])}
+
+
+def _line(entry: dict[str, float], total: int) -> str:
+    gold = f" gold {entry['gold']:.3f}" if "gold" in entry else ""
+    return (
+        f"update {int(entry['update']) + 1}/{total} reward {entry['reward']:.3f}{gold} KL {entry['kl']:.3f} "
+        f"entropy {entry['entropy']:.2f} length {entry['response_length']:.1f} EOS {entry['eos_share']:.0%}"
+    )
+
+
+def _probe(ctx: Context, entry: dict[str, float]) -> None:
+    """The first update's samples come from the input policy itself: KL 0, and ratio 1 until the first step."""
+    from stages.training.probes import Probe, require
+
+    require(ctx, [
+        Probe("kl_starts_at_0", entry["kl"] == 0.0, f"KL of the first answers {entry['kl']:.2e} nats",
+              "The reference is not the input policy: another chain, or an adapter that does not start at zero"),
+        Probe("ratio_starts_at_1", entry["first_ratio_error"] == 0.0,
+              f"ratio of the first minibatch differs from 1 by {entry['first_ratio_error']:.2e}",
+              "Scoring and training compute another probability of the same token: dropout, or another batch"),
+    ])  # fmt: skip
+
+
+def _outcome(ctx: Context, learner: "Learner") -> dict[str, float]:
+    from stages.rl.guards import alarms
+
+    found = alarms(learner.history, ctx.config.guards)
+    if found:
+        ctx.record("alarms", [asdict(alarm) for alarm in found])
+        for alarm in found:
+            ctx.log(f"alarm: {alarm.name}: {alarm.detail}")
+    seconds = learner.seconds
+    ctx.record("timing", {
+        **ctx.sections["timing"], "train_seconds": sum(seconds.values()),
+        **{f"{name}_seconds": value for name, value in seconds.items()},
+    })  # fmt: skip
+    tail = learner.history[-max(1, len(learner.history) // 4) :]
+    shown = ("reward", "gold", "kl", "entropy", "response_length", "eos_share", "explained_variance", "clip_share")
+    means = {key: sum(e[key] for e in tail) / len(tail) for key in shown if key in tail[0]}
+    return {
+        **means, "steps": float(len(learner.history)), "first_reward": learner.history[0]["reward"],
+        "rollout_tokens_per_second": learner.sampled_tokens / max(1e-9, seconds["rollout"]),
+    }  # fmt: skip
