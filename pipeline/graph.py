@@ -124,7 +124,8 @@ def _checks(experiment: Experiment, stages: Nodes) -> Nodes:
 
     The tokenizer comes from the base. Nothing is made from a check but the data that a stage drops because of it.
     """
-    measured = {f"measured_{suite.data}": suite.data for suite in experiment.eval.suites.values()}
+    suites = [suite.data for suite in experiment.eval.suites.values()]
+    measured = {f"measured_{name}": name for name in [*suites, *_own_measures(stages)]}
     samples = {name: name for name in SAMPLES if name in experiment.data}
     nodes = {}
     for name, node in stages.items():
@@ -134,7 +135,8 @@ def _checks(experiment: Experiment, stages: Nodes) -> Nodes:
         before = _before(node, stages)
         upstream = _upstream([stages[stage] for stage in before])
         plain = {
-            "kind": "contract", "inputs": {"start": "base"}, "data": {**upstream, **node.data, **measured, **samples},
+            "kind": "contract", "inputs": {"start": "base"},
+            "data": {**upstream, **_trained_on(node), **measured, **samples},
             "after": [stages[stage].kind.name for stage in before], **asked,
             "contract": _merged(experiment.contract, asked["contract"]),
         }  # fmt: skip
@@ -149,10 +151,24 @@ def _upstream(before: Sequence[Node]) -> dict[str, str]:
     """role -> data set for all that earlier stages were trained on; `upstream:sft` is what the nearest sft reads."""
     found: dict[str, str] = {}
     for node in before:
-        for role, used in node.data.items():
+        for role, used in _trained_on(node).items():
             name = f"{UPSTREAM}{node.kind.name}"
             found[f"{UPSTREAM}{node.name}.{role}" if role != "train" or name in found else name] = used
     return found
+
+
+def _own_measures(stages: Nodes) -> list[str]:
+    """Data sets on whose held-out part a stage measures what it made itself."""
+    return [
+        node.data[role] for node in stages.values() for role in node.kind.stage().measures(node.config)
+        if role in node.data
+    ]  # fmt: skip
+
+
+def _trained_on(node: Node) -> dict[str, str]:
+    """role -> data set, without those that a stage only measures itself on."""
+    only = set(node.kind.stage().measures(node.config)) - {"train"}
+    return {role: name for role, name in node.data.items() if role not in only}
 
 
 def _merged(common: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
@@ -164,12 +180,13 @@ def _merged(common: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]
 
 
 def _before(node: Node, stages: Nodes) -> list[str]:
-    """The stages whose policy the node continues, the nearest first; a circle is found elsewhere."""
+    """The stages that the node is made from, through its policy and all other inputs, the nearest first."""
     found: list[str] = []
-    name = node.inputs.get("policy", "")
-    while name in stages and name not in found:
-        found.append(name)
-        name = stages[name].inputs.get("policy", "")
+    nearest_first = list(node.inputs.values())
+    for name in nearest_first:  # grows while it is read; a circle is found elsewhere
+        if name in stages and name not in found:
+            found.append(name)
+            nearest_first += stages[name].inputs.values()
     return found
 
 
@@ -219,7 +236,7 @@ def _check_makes(place: str, name: str, what: str, nodes: Nodes) -> None:
 
 
 def _word(what: str) -> str:
-    return {"model": "stage", "data": "data set"}.get(what, what)
+    return {"model": "stage", "data": "data set", "reward": "reward model"}.get(what, what)
 
 
 def _check_gates(experiment: Experiment, nodes: Nodes) -> None:

@@ -21,8 +21,8 @@ class Stage:
     """One step of the chain. Subclasses import heavy libraries inside the methods that need them."""
 
     version: ClassVar[int] = 1  # part of the id: raise it when the same config must give another result
-    consumes: ClassVar[dict[str, str]] = {}  # input role -> what it must be: model
-    produces: ClassVar[str] = "model"  # model | data | findings | results
+    consumes: ClassVar[dict[str, str]] = {}  # input role -> what it must be: model | reward
+    produces: ClassVar[str] = "model"  # model | reward | data | findings | results
 
     def fingerprints(self, config: Any) -> dict[str, str]:
         """Content outside the store that the stage will read: name -> digest or pinned revision. No heavy imports."""
@@ -35,6 +35,10 @@ class Stage:
     def contract(self, config: Any) -> dict[str, Any] | None:
         """Fields of the kind `contract` for the check of its data before anything is trained; None: there is none."""
         return None
+
+    def measures(self, config: Any) -> list[str]:
+        """Roles of the data sets on whose held-out part the stage measures what it made: no stage may train on that."""
+        return []
 
     def preview(self, config: Any, tokenizer: Any, sets: Mapping[str, Any]) -> dict[str, Any]:
         """What would be trained on: `mixture` and counts as in the manifest. `sets`: role -> data set."""

@@ -156,7 +156,7 @@ def _report(run: Run) -> None:
 # -- nodes --------------------------------------------------------------------------------------------------------
 def _build_all(run: Run) -> None:
     for node in run.plan.nodes.values():
-        if run.broken and node.kind.stage.produces in ("model", "results") and node.name != "base":
+        if run.broken and node.kind.stage.produces in ("model", "reward", "results") and node.name != "base":
             break  # every check has spoken by now
         stopped = [
             run.blocked[name] for name in above(node.name, run.plan.nodes) if name in run.blocked and name != node.name

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+import pipeline.registry as registry
 from pipeline.errors import ConfigError
 from pipeline.graph import make_nodes
 
@@ -82,6 +83,62 @@ def test_the_experiments_contract_is_for_all_and_a_stages_own_comes_on_top(watch
 def test_a_wrong_key_is_named_with_its_place(watched):
     with pytest.raises(ConfigError, match=r"stages\.first\.contract\.fnds: unknown key \(did you mean 'finds'"):
         make_nodes(watched(first={"fnds": "warning"}))
+
+
+# -- with a reward model ------------------------------------------------------------------------------------------
+@pytest.fixture
+def rewarded(watched, toys, monkeypatch):
+    """first -> judge (a reward model) -> learner, which reads both; `heldout`: the set the judge is measured on."""
+
+    class Judge(toys.Toy):
+        produces = "reward"
+
+        def measures(self, config):
+            return ["heldout" if "heldout" in config.data else "train"]
+
+    class Learner(toys.Toy):
+        consumes = {"policy": "model", "reward": "reward"}
+
+    for name, stage in (("judge", Judge), ("learner", Learner)):
+        monkeypatch.setitem(registry._kinds, name, registry.Kind(name, toys.ToyConfig, stage))
+
+    def make(learner_policy="first", learner_reward="judge", **judge_data):
+        experiment = watched()
+        experiment.stages["judge"] = replace(
+            experiment.stages.pop("second"), kind="judge", data={"train": "more", **judge_data}
+        )
+        experiment.stages["learner"] = replace(
+            experiment.stages["first"], kind="learner", data={"train": "asked"},
+            inputs={"policy": learner_policy, "reward": learner_reward},
+        )  # fmt: skip
+        for name in ("pairs", "asked"):
+            experiment.data[name] = replace(experiment.data["facts"])
+        return make_nodes(experiment)
+
+    return make
+
+
+def test_what_a_reward_model_was_trained_on_is_upstream_of_who_uses_it(rewarded):
+    found = rewarded()["check_learner"]
+    assert {found.data[role] for role in found.data if role.startswith("upstream:")} == {"facts", "more"}
+    assert found.config.after == ["toy", "judge"]
+
+
+def test_what_a_stage_measures_itself_on_is_trained_on_by_nobody(rewarded):
+    nodes = rewarded(heldout="pairs")
+    for name in ("check_first", "check_judge", "check_learner"):
+        assert nodes[name].data["measured_pairs"] == "pairs"
+        assert [role for role, used in nodes[name].data.items() if used == "pairs"] == ["measured_pairs"]
+    own = rewarded()["check_judge"].data  # the held-out part of the set whose other part it is trained on
+    assert own["train"] == own["measured_more"] == "more"
+
+
+def test_a_reward_model_is_not_evaluated_as_a_model_and_no_policy(rewarded):
+    assert "eval_judge" not in rewarded() and "eval_learner" in rewarded()
+    with pytest.raises(ConfigError, match=r"inputs\.policy: 'judge' makes reward, but model is needed"):
+        rewarded(learner_policy="judge")
+    with pytest.raises(ConfigError, match=r"inputs\.reward: there is no reward model 'jugde' \(did you mean 'judge'"):
+        rewarded(learner_reward="jugde")
 
 
 # -- in a run -----------------------------------------------------------------------------------------------------
