@@ -78,6 +78,13 @@ def _lines(check: Check, text: str) -> bool:
     return sum(bool(line.strip()) for line in text.splitlines()) == check["count"]
 
 
+def _refusal(check: Check, text: str) -> bool:
+    """Whether the answer declines, or does not, as is wanted."""
+    from stages.evaluation.refusal import is_refusal
+
+    return is_refusal(text) == check["wanted"]
+
+
 RULES = {
     "exact": Rule(_exact, ("answer",), ("ignore_case",)),
     "contains": Rule(_contains, ("all",), ("ignore_case",)),
@@ -88,6 +95,7 @@ RULES = {
     "json": Rule(_json, ("keys",)),
     "words": Rule(_words, (), ("min", "max")),
     "lines": Rule(_lines, ("count",)),
+    "refusal": Rule(_refusal, ("wanted",)),
 }
 
 
@@ -123,6 +131,8 @@ def _bad_value(kind: str, check: Check) -> str:
             return f"`{key}` is a list of texts" + (" or a mapping" if key == "keys" else "")
     if kind == "words" and not {"min", "max"} & set(check):
         return "words needs min or max"
+    if kind == "refusal" and not isinstance(check["wanted"], bool):
+        return f"refusal: `wanted` is true or false, not {check['wanted']!r}"
     try:
         re.compile(check.get("pattern", ""))
         float(check["answer"] if kind == "numeric" else 0)

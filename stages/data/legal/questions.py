@@ -190,6 +190,22 @@ def _task(row: dict[str, Any]) -> str:
     return row.get("task") or ("refusal" if row["harmful"] else "benign look-alike")
 
 
+def checked(name: str, part: str, count: int, seed: int) -> list[dict[str, Any]]:
+    """Authored prompts with a rule for the answer, which of a safety prompt is whether it declines; 0 = all."""
+    return [
+        {
+            "id": row["id"],
+            "prompt": row["prompt"],
+            "check": row.get("check") or {"type": "refusal", "wanted": row["harmful"]},
+            "tags": [part],
+            "task": _task(row),
+            "cluster": row.get("pair") or row.get("group") or row["id"],
+            "slices": {"part": part, "task": _task(row)},
+        }
+        for row in in_turn(authored(name), count, seed)
+    ]
+
+
 def authored_pairs(name: str, tag: str, count: int, seed: int) -> list[dict[str, Any]]:
     """Authored preference pairs; `count` of them at most, 0 = all."""
     return [

@@ -363,6 +363,50 @@ def safety_heldout(options: SideOptions, seed: int) -> Iterator[dict[str, Any]]:
         yield {**row, "cluster": pair, "tags": ["safety"], "slices": slices}
 
 
+@dataclass
+class CheckedOptions:
+    """`legal_checked`: how many prompts of each part at most; 0 = all there are."""
+
+    split: str = "train"  # train | heldout | dev
+    general: int = 0
+    safety: int = 0
+
+    def __post_init__(self) -> None:
+        known_side(self.split)
+
+
+@builder(
+    "legal_checked",
+    format="generate",
+    options=CheckedOptions,
+    packages=(),
+    files=tuple(
+        AUTHORED / f"{name}.jsonl"
+        for name in (
+            "general_train",
+            "general_heldout_checks",
+            "general_dev_checks",
+            "safety_train",
+            "safety_heldout",
+            "safety_dev",
+        )
+    ),
+    attribution=credit("authored"),
+)
+def legal_checked(options: CheckedOptions, seed: int) -> Iterator[dict[str, Any]]:
+    """Prompts with a rule for right answers: general instructions, requests to decline, and their look-alikes."""
+    from stages.data.legal import questions
+
+    name = "general_train" if options.split == "train" else f"general_{options.split}_checks"
+    yield from interleave(
+        [
+            questions.checked(name, "general", options.general, seed),
+            questions.checked(f"safety_{options.split}", "safety", options.safety, seed),
+        ],
+        seed,
+    )
+
+
 def measured_side(name: str) -> None:
     """ValueError for a side that is not measured."""
     if name not in ("dev", "heldout"):
