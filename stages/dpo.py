@@ -2,35 +2,40 @@
 
 import random
 import time
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from pipeline.context import Context
 from pipeline.errors import ConfigError
 from pipeline.registry import Stage, register
 from stages.data import artifact
+from stages.data.shares import LATER
 from stages.models.adapters import peft_config
 from stages.models.chain import Policy
 from stages.models.chat import Example, answer_ids, prompt_ids
-from stages.training import arguments, probes, reference, run
+from stages.rewards.pairs import Judged, comparisons
+from stages.rewards.pairs import judged as judge
+from stages.rewards.votes import Votes
+from stages.training import arguments, judged, losses, probes, reference, run
 from stages.training.config import TrainConfig, asked, check_data
 
 if TYPE_CHECKING:
+    from datasets import Dataset
     from trl import DPOTrainer
-
-
-SMOOTHED = {"aot", "aot_unpaired", "exo_pair", "robust"}  # losses that read train.label_smoothing
 
 
 @dataclass
 class DpoConfig(TrainConfig):
     max_pairs: int = 0  # pairs of one epoch, drawn at random under the seed; 0 = all
+    votes: Votes = field(default_factory=Votes, metadata=LATER)  # what votes on a pair are to its loss
 
 
 @dataclass
 class Pair:
     """A preference as token ids: both answers follow the same prompt and end with EOS."""
 
+    source: Judged
     prompt: list[int]
     chosen: list[int]
     rejected: list[int]
@@ -57,7 +62,10 @@ class Dpo(Stage):
         if config.max_pairs < 0:
             raise ConfigError(f"max_pairs={config.max_pairs}: use 0 for all pairs, or a positive number")
         arguments.check(DPOConfig, config)
-        _check_smoothing(config)
+        losses.check(config.train, config.batch_size)
+        if together := losses.of_a_batch(config.train):
+            losses.check_one_pass(config, together)
+        judged.check(config.votes, config.train)
         peft_config(config.peft)
 
     def run(self, ctx: Context) -> dict[str, float]:
@@ -72,27 +80,18 @@ class Dpo(Stage):
         return {**metrics, **_alarms(ctx, trainer)}
 
 
-def _check_smoothing(config: DpoConfig) -> None:
-    """Most of TRL's losses do not read `label_smoothing`; ConfigError rather than a number that changes nothing."""
-    losses = config.train.get("loss_type", ["sigmoid"])
-    losses = [losses] if isinstance(losses, str) else losses
-    if config.train.get("label_smoothing") and not SMOOTHED & set(losses):
-        raise ConfigError(
-            f"train.label_smoothing is not read by the loss {', '.join(losses)}, only by "
-            f"{', '.join(sorted(SMOOTHED))}; set train.loss_type=[robust], or take it out"
-        )
-
-
 def _pairs(ctx: Context, policy: Policy) -> list[Pair]:
     """Tokenized pairs in seeded order; those that are too long or equal are counted, not cut."""
     rows = artifact.rows(run.training_sets(ctx)["train"])
     pairs, because = [], {"longer than max_length": 0, "chosen equals rejected": 0}
-    for row in rows:
-        prompt = prompt_ids(policy.tokenizer, row["prompt"])
-        pair = Pair(prompt, answer_ids(policy.tokenizer, row["chosen"]), answer_ids(policy.tokenizer, row["rejected"]))
-        if pair.chosen == pair.rejected:
+    compared = judge(comparisons(rows), ctx.config.votes)
+    for found in compared:
+        pair = _pair(policy, found)
+        if found.tied:
+            because["votes are tied"] = because.get("votes are tied", 0) + 1
+        elif pair.chosen == pair.rejected:
             because["chosen equals rejected"] += 1
-        elif len(prompt) + max(len(pair.chosen), len(pair.rejected)) > ctx.config.max_length:
+        elif len(pair.prompt) + max(len(pair.chosen), len(pair.rejected)) > ctx.config.max_length:
             because["longer than max_length"] += 1
         else:
             pairs.append(pair)
@@ -100,15 +99,36 @@ def _pairs(ctx: Context, policy: Policy) -> list[Pair]:
     pairs = pairs[: ctx.config.max_pairs or None]
     ctx.record("data", {
         "rows_kept": len(pairs), "rows_rejected": sum(because.values()), "rejected_because": because,
-        "rows_available": len(rows), "tokens": sum(pair.tokens for pair in pairs),
+        "rows_available": len(rows), "pairs_available": len(compared), "tokens": sum(pair.tokens for pair in pairs),
         "trained_tokens": sum(len(pair.chosen) + len(pair.rejected) for pair in pairs),
     })  # fmt: skip
     return pairs
 
 
-def _trainer(ctx: Context, policy: Policy, pairs: list[Pair]) -> "DPOTrainer":
+def _pair(policy: Policy, found: Judged) -> Pair:
+    chosen, rejected = (answer_ids(policy.tokenizer, text) for text in (found.chosen, found.rejected))
+    return Pair(found, prompt_ids(policy.tokenizer, found.row["prompt"]), chosen, rejected)
+
+
+def _dataset(ctx: Context, pairs: Sequence[Pair]) -> "Dataset":
+    """The pairs in TRL's columns, with those of `judged` where votes say more than which answer is better."""
     from datasets import Dataset
+
+    columns = {
+        "prompt_ids": [pair.prompt for pair in pairs], "chosen_ids": [pair.chosen for pair in pairs],
+        "rejected_ids": [pair.rejected for pair in pairs],
+    }  # fmt: skip
+    sources = [pair.source for pair in pairs]
+    if more := judged.columns(sources):
+        judged.check_pairs(sources, ctx.config.train)
+    return Dataset.from_dict({**columns, **more})
+
+
+def _trainer(ctx: Context, policy: Policy, pairs: list[Pair]) -> "DPOTrainer":
     from trl import DPOConfig, DPOTrainer
+
+    dataset = _dataset(ctx, pairs)
+    votes = "pair_weight" in dataset.column_names
 
     class Trainer(DPOTrainer):
         """The pairs are tokenized already, and reference log-probabilities are cached under what decides them."""
@@ -119,6 +139,15 @@ def _trainer(ctx: Context, policy: Policy, pairs: list[Pair]) -> "DPOTrainer":
         def _prepare_dataset(self, dataset: Any, *args: Any) -> Any:
             return dataset
 
+        def _set_signature_columns_if_needed(self) -> None:
+            if self._signature_columns is None:
+                super()._set_signature_columns_if_needed()
+                self._signature_columns += judged.COLUMNS
+
+        def _compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool) -> Any:
+            plain = super()._compute_loss
+            return judged.loss(self, plain, model, inputs) if votes else plain(model, inputs, return_outputs)
+
         def _precompute_ref_logps(self, dataset: Any, name: str, batch_size: int) -> Any:
             file = reference.cache_file(ctx.cache, policy, run.take_step(ctx, policy), self.ld_alpha)
             started = time.monotonic()
@@ -127,9 +156,9 @@ def _trainer(ctx: Context, policy: Policy, pairs: list[Pair]) -> "DPOTrainer":
             ctx.record("timing", {**ctx.sections["timing"], "reference_seconds": time.monotonic() - started})
             return found
 
-    columns = {"prompt_ids": "prompt", "chosen_ids": "chosen", "rejected_ids": "rejected"}
-    dataset = Dataset.from_dict({name: [getattr(pair, field) for pair in pairs] for name, field in columns.items()})
     memory = run.fit_memory(ctx, policy, max(pair.tokens for pair in pairs))
+    if together := losses.of_a_batch(ctx.config.train):
+        losses.require_one_pass(ctx.config, memory, together)
     args = arguments.build(DPOConfig, ctx.config, rows=len(pairs), ckpt=ctx.ckpt, device=policy.device, fit=memory)
     ctx.log(
         f"{len(pairs)} pairs, {sum(p.tokens for p in pairs)} tokens, {args.per_device_train_batch_size} pairs at a time"
@@ -138,6 +167,8 @@ def _trainer(ctx: Context, policy: Policy, pairs: list[Pair]) -> "DPOTrainer":
         model=policy.model, args=args, train_dataset=dataset, processing_class=policy.tokenizer,
         peft_config=run.new_adapter(ctx),
     )  # fmt: skip
+    if votes:  # the reference was computed with TRL's own
+        trainer.data_collator = judged.collator(trainer.data_collator)
     run.take_step(ctx, policy)
     return trainer
 
@@ -155,7 +186,9 @@ def _probe(ctx: Context, policy: Policy, trainer: "DPOTrainer", before: Any) -> 
         probes.reference_is_input(trainer.model, policy.tokenizer, before),
     ]
     plain = trainer.args.loss_type == ["sigmoid"] and not (trainer.args.loss_weights or trainer.args.use_weighting)
-    if plain:  # label smoothing and the other divergences are log 2 too where both policies agree
+    if (
+        plain and "pair_weight" not in trainer.train_dataset.column_names
+    ):  # label smoothing and the other divergences are log 2 too where both policies agree
         with torch.no_grad():
             loss = float(trainer.compute_loss(trainer.model, dict(batch)))
         trainer._metrics["train"].clear()  # the probe's batch is not part of the training curve

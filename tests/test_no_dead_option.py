@@ -123,7 +123,14 @@ CHANGES = {
         "rehearsal.sampled.max_new_tokens": 9,
         "rehearsal.sampled.temperature": 0.5,
     },
-    "dpo": {**TRAINING, "max_pairs": 5},
+    "dpo": {
+        **TRAINING,
+        "max_pairs": 5,
+        "votes.targets": "hard",
+        "votes.smoothing": 0.1,
+        "votes.weights": "count",
+        "votes.margins": [0.1, 0.2, 0.3],
+    },
     "contract": {
         **PLACES,
         "seed": 7,

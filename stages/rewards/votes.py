@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import ConfigError
+from stages.data.shares import LATER
 
 Vote = Mapping[str, Any]
 Floats = NDArray[np.float64]
@@ -29,12 +30,13 @@ PSEUDO = 1.0  # right and wrong votes that each annotator is thought to have giv
 class Votes:
     """How votes become targets."""
 
-    targets: str = (
-        "share"  # hard: the majority; share: of the votes; dawid_skene: votes by how reliable each annotator is
-    )
-    smoothing: float = 0.0  # probability that a judgement is wrong whatever the votes say
-    weights: str = "none"  # none; count: by the number of votes; confidence: by how far the target is from a half
-    margins: List[float] = field(default_factory=lambda: [0.0] * LEVELS)  # log-odds of: slightly, better, much better
+    # hard: the majority; share: of the votes; dawid_skene: votes by how reliable each annotator is
+    targets: str = field(default="share", metadata=LATER)
+    smoothing: float = field(default=0.0, metadata=LATER)  # probability that a judgement is wrong whatever votes say
+    # none; count: by the number of votes; confidence: by how far the target is from a half
+    weights: str = field(default="none", metadata=LATER)
+    # log-odds of: slightly better, better, much better
+    margins: List[float] = field(default_factory=lambda: [0.0] * LEVELS, metadata=LATER)
 
 
 def check(asked: Votes) -> None:

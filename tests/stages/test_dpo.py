@@ -4,11 +4,13 @@ import json
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from pipeline.errors import ConfigError, DataError
 from stages.dpo import Dpo
 from stages.models.chain import base_model, load_policy
 from stages.models.chat import answer_ids, encode, prompt_ids
+from stages.training.arguments import CHOICES
 
 
 @pytest.fixture
@@ -146,6 +148,36 @@ def test_alarm_when_the_chosen_answers_fall(bench, domain, pair_data, monkeypatc
     assert module._alarms(ctx, trainer(1, 1, 1, -0.5))["reward_chosen"] == -0.5
     (alarm,) = ctx.sections["alarms"]
     assert alarm["name"] == "chosen_probability_fell" and "train.beta" in alarm["detail"]
+
+
+def test_the_alarm_fires_in_a_run_and_says_what_to_change(bench, domain, pair_data):
+    """apo_down makes the chosen answers less probable by design."""
+    made = bench.train("dpo", domain.artifact, {"train": pair_data}, train={"loss_type": "apo_down"})
+    (alarm,) = made.sections["alarms"]
+    assert made.metrics["reward_chosen"] < 0 and alarm["name"] == "chosen_probability_fell"
+    for advice in ("raise train.beta", "lower the learning rate", "train.loss_type=[sigmoid,sft]"):
+        assert advice in alarm["detail"]
+
+
+SMOOTHED = {"exo_pair": 0.05, "robust": 0.1, "aot": 0.1, "aot_unpaired": 0.1}
+
+
+@pytest.mark.parametrize("loss", CHOICES["DPOConfig", "loss_type"])
+def test_one_step_of_every_loss_is_trls_own(bench, domain, pair_data, loss):
+    """The adapter after one step of plain gradient descent, which scales no small difference up as Adam does."""
+    train = {"loss_type": [loss], "label_smoothing": SMOOTHED.get(loss, 0.0), "optim": "sgd", "max_steps": 1}
+    fast, trl = (
+        bench.train("dpo", domain.artifact, {"train": pair_data}, train=train, step=step) for step in ("fast", "trl")
+    )
+    assert fast.sections["training"]["step"].startswith("fast")
+    assert trl.sections["training"]["step"] == "trl (asked for)"
+    assert fast.metrics["first_loss"] == pytest.approx(trl.metrics["first_loss"], rel=1e-5)
+    ours, theirs = (load_file(made.artifact.path / "model" / "adapter" / "adapter_model.safetensors")
+                    for made in (fast, trl))  # fmt: skip
+    moved = {name: value for name, value in theirs.items() if "lora_B" in name}
+    assert max(float(value.abs().max()) for value in moved.values()) > 1e-6, "nothing was trained"
+    for name, value in moved.items():
+        torch.testing.assert_close(ours[name], value, rtol=1e-3, atol=1e-7)
 
 
 def test_recorded_reward_is_the_change_of_the_log_probability(bench, base, sft, domain, pair_data, trainers):

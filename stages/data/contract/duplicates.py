@@ -6,7 +6,7 @@ from itertools import combinations
 
 from stages.data import dedupe
 from stages.data.contract.agreement import Exchange, disagree, exchanges
-from stages.data.contract.view import Found, Item, Mark, Scope, plain, share
+from stages.data.contract.view import WRITES, Found, Item, Mark, Scope, plain, share
 from stages.data.findings import Located
 
 ECHO_WORDS = 8  # words of an answer that stand in its prompt by no accident
@@ -61,7 +61,7 @@ def near_duplicates(scope: Scope) -> Found | None:
 def conflicting_answers(scope: Scope) -> Found | None:
     """Rows that answer one prompt in ways that cannot both be right."""
     asked: dict[str, dict[str, list[Exchange]]] = {}
-    for each in exchanges(scope.items if scope.stage != "ppo" else ()):
+    for each in exchanges(scope.items if scope.stage not in WRITES else ()):
         asked.setdefault(plain(each.before), {}).setdefault(said(each.answer), []).append(each)
     told: dict[int, str] = {}
     for answers in asked.values():
@@ -81,7 +81,7 @@ def conflicting_answers(scope: Scope) -> Found | None:
 
 def answer_in_prompt(scope: Scope) -> Found | None:
     """Rows whose long answer stands in their own prompt, where the prompt asks for no piece of it."""
-    marks = [Mark(each.index, each.answer) for each in scope.items if scope.stage != "ppo" and _echoes(each)]
+    marks = [Mark(each.index, each.answer) for each in scope.items if scope.stage not in WRITES and _echoes(each)]
     if not marks:
         return None
     return Found(

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from stages.data.contract.view import Found, Item, Mark, Scope, plain, share
+from stages.data.contract.view import WRITES, Found, Item, Mark, Scope, plain, share
 
 CHANCE = 0.01  # probability from which a share is put down to chance
 FIRST = 0.6  # share of votes for the first answer above which its place decides
@@ -156,7 +156,7 @@ def _beyond_chance(count: int, of: int) -> bool:
 
 def _compared(scope: Scope) -> list[Item]:
     """Rows with answers that are judged; `ppo` reads their prompts alone."""
-    return [] if scope.stage == "ppo" else scope.items
+    return [] if scope.stage in WRITES else scope.items
 
 
 def _preferred(each: Item) -> list[Preference]:

@@ -27,10 +27,13 @@ READS = {  # stage -> forms that it trains on
     "sft": ("chat",),
     "domain": ("text",),
     "reward": ("preference", "ranking", "votes"),
-    "dpo": ("preference",),
-    "kto": ("label",),
+    "dpo": ("preference", "ranking", "votes"),
+    "kto": ("label", "preference"),
+    "grpo": ("prompt", "label", "preference"),
+    "rloo": ("prompt", "label", "preference"),
     "ppo": ("prompt", "label", "preference"),
 }
+WRITES = ("ppo", "grpo", "rloo")  # stages that are given prompts and write the answers themselves
 CALLED = {
     "chat": "conversations",
     "text": "documents",

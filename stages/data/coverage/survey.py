@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from stages.data.contract.config import DEFAULT_LEVELS
+from stages.data.contract.view import WRITES
 from stages.data.coverage import asked as asking
 from stages.data.coverage import diversity, edges, refusals, spread
 from stages.data.coverage import production as producing
@@ -12,7 +13,7 @@ from stages.data.coverage.result import Coverage, Shortfall, Table
 from stages.data.coverage.subtopics import subtopics
 from stages.data.findings import Finding, Located, seen
 
-COMPARED = ("reward", "dpo", "kto", "ppo")  # stages whose rows rest on prompts that may repeat
+COMPARED = ("reward", "dpo", "kto", *WRITES)  # stages whose rows rest on prompts that may repeat
 ANSWERED = ("chat", "label", "preference")  # forms in which an answer can refuse
 
 Part = tuple[list[Shortfall | None], list[Table]]
@@ -62,7 +63,7 @@ def _tasks(asked: Sequence[Asked], stage: str, config: CoverageConfig) -> Part:
     wordings = diversity.wordings([each.text for each in asked])
     english = _english(asked)
     found = [diversity.wording_diversity(asked, wordings, config)]
-    if stage in ("sft", "ppo") and english:
+    if stage in ("sft", *WRITES) and english:
         found.append(diversity.task_diversity(english, config))
     return found, diversity.tables(asked, english, wordings, config)
 

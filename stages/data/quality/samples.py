@@ -8,7 +8,7 @@ from itertools import groupby, islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from stages.data.contract.structure import problem
-from stages.data.contract.view import form_of
+from stages.data.contract.view import WRITES, form_of
 from stages.data.findings import Located
 from stages.models.chat import IGNORE, Example, answer_ids, chat_example, prompt_ids, text_example
 
@@ -87,7 +87,7 @@ def sequences(row: Mapping[str, Any], stage: str, tokenizer: "PreTrainedTokenize
     if "text" in row:
         return dict(zip([""], text_example(tokenizer, row["text"], sys.maxsize), strict=False))
     prompt = prompt_ids(tokenizer, row["prompt"])
-    answers = {} if stage == "ppo" else _answers(row)
+    answers = {} if stage in WRITES else _answers(row)
     if not answers:  # the model writes the answer itself
         return {"": Example(prompt, [IGNORE] * len(prompt))}
     ids = {name: answer_ids(tokenizer, text) for name, text in answers.items()}
@@ -136,9 +136,9 @@ def _note(stage: str, whole: Mapping[str, Example], seen: Mapping[str, Example],
         return f"The document has {longest} tokens and goes on in further pieces of up to {max_length}."
     if stage == "sft" and not any(example.trained for example in seen.values()):
         return "No trained token is left of it: the stage leaves the row out."
-    if stage == "ppo":
+    if stage in WRITES:
         return "Nothing of it is trained on: the model writes the answer itself."
-    if stage == "dpo" and longest > max_length:
+    if stage in ("dpo", "kto") and longest > max_length:
         return f"One of its answers ends at token {longest}, behind max_length ({max_length}): the stage leaves it out."
     return ""
 
