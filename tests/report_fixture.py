@@ -128,6 +128,20 @@ class FakeRun:
         )
         (path / "history.jsonl").write_text("".join(json.dumps(row) + "\n" for row in history(name)))
 
+    def reinforced(self, updates: int = 60, alarms: list[dict[str, Any]] | None = None, **config: Any) -> Path:
+        """A stage `ppo` on `sft` whose reward rises while gold turns at a KL of 4."""
+        settings = {"kind": "ppo", "train": {"kl_target": 6.0, "kl_coef": 0.05}, "seed": 42, **config}
+        path = self.artifact(
+            "ppo", "ppo", "model", 240.0, payload={"config": settings}, alarms=alarms or [],
+            data={"rows_kept": 640, "rows_rejected": 0, "tokens": 41200, "trained_tokens": 0},
+            metrics={"steps": float(updates), "reward": 1.9, "rollout_tokens_per_second": 1432.7},
+            timing={"load_seconds": 1.1, "train_seconds": 230.0, "rollout_seconds": 131.0, "scoring_seconds": 39.0,
+                    "update_seconds": 60.0},
+        )  # fmt: skip
+        for name, rows in (("history", rewards(updates)), ("samples", said(updates))):
+            (path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        return path
+
     def evaluated(self, model: str, items: int = 120) -> None:
         path = self.artifact(
             f"eval_{model}",
@@ -245,6 +259,39 @@ def history(name: str) -> list[dict[str, Any]]:
                 "rewards/accuracies": min(1.0, 0.5 + i / 80),
             }
     return rows
+
+
+def rewards(updates: int) -> list[dict[str, Any]]:
+    """A history as PPO writes it."""
+    draw = np.random.default_rng(5)
+    rows = []
+    for i in range(updates):
+        at, noise = i / updates, draw.normal(0, 1, 12)
+        helpful, kl = 0.1 + 1.7 * at + 0.1 * noise[0], 10 * at + 0.3 * noise[1] * (i > 0)
+        row = {
+            "update": i, "reward": helpful + 0.1 * (0.4 + 0.4 * at), "reward/helpful": helpful,
+            "reward/concise": 0.4 + 0.4 * at + 0.03 * noise[2], "reward/polite": -0.3 * math.exp(-5 * at),
+            "multiplier/polite": max(0.0, 1.2 * math.sin(3 * at)), "reward_spread": 0.8 + 0.05 * noise[3],
+            "gold": 0.42 + 0.3 * (at / 0.4 if at < 0.4 else 1 - (at - 0.4)) + 0.02 * noise[4], "kl": kl,
+            "kl_coef": 0.05, "entropy": 1.3 - 0.5 * at + 0.03 * noise[5], "response_length": 44 + 12 * at + noise[6],
+            "eos_share": min(1.0, 0.93 + 0.02 * noise[7]), "repetition": 0.05 + 0.01 * noise[8],
+            "clip_share": 0.08 + 0.02 * noise[9],
+            "explained_variance": 0.8 * (1 - math.exp(-6 * at)) + 0.03 * noise[10],
+            "value_loss": 0.5 * math.exp(-3 * at) + 0.02 * noise[11], "policy_loss": -0.01 + 0.002 * noise[3],
+        }  # fmt: skip
+        rows.append({key: float(value) for key, value in row.items()})
+    return rows
+
+
+def said(updates: int) -> list[dict[str, Any]]:
+    """Two prompts that come again and again, and one that came once."""
+    prompts = ("May I sell a program under the MIT licence?", PROMPT)
+    rows = [
+        {"update": i, "prompt": prompts[i % 2], "answer": f"Answer of update {i}. " + "Yes, you may. " * (1 + i // 20),
+         "reward": 0.1 + i / updates}
+        for i in range(updates)
+    ]  # fmt: skip
+    return [*rows, {"update": 3, "prompt": "asked once", "answer": "", "reward": -1.0}]
 
 
 def item_rows(suite: str, model: str, items: int) -> list[dict[str, Any]]:

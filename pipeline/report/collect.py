@@ -58,7 +58,11 @@ class Node:
 
     def history(self) -> list[dict[str, Any]]:
         """The logged steps of a training stage, in order."""
-        path = self.folder / "history.jsonl" if self.folder else None
+        return self.lines("history.jsonl")
+
+    def lines(self, relative: str) -> list[dict[str, Any]]:
+        """The objects of a file of JSON Lines; none when there is no such file."""
+        path = self.folder / relative if self.folder else None
         if path is None or not path.is_file():
             return []
         return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]

@@ -1,4 +1,4 @@
-"""Loss curves as plain SVG numbers: the template draws them in the page's own colours, so they follow light and dark.
+"""Curves as plain SVG numbers: the template draws them in the page's own colours, so they follow light and dark.
 
 Written by hand rather than with a plotting library: a curve is one polyline, and nothing heavy is imported for it.
 """
@@ -27,6 +27,40 @@ class Curve:
     first: float
     last: float
     spark: str  # the same as a line of block characters
+    level: float | None = None  # pixel of a line across the box
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two series over the same x, each with its own axis: left (one) and right (other)."""
+
+    one: str  # points of the smoothed series
+    other: str
+    dots: list[tuple[float, float, float]]  # (x, one, other) of what was logged
+    xticks: list[tuple[float, str]]
+    left: list[tuple[float, str]]
+    right: list[tuple[float, str]]
+    turn: float | None  # pixel of the x that is marked
+
+
+@dataclass(frozen=True)
+class Axis:
+    """From values to pixels: `low` is drawn at pixel `start`, `high` at pixel `end`."""
+
+    low: float
+    high: float
+    start: float
+    end: float
+
+    def at(self, value: float) -> float:
+        return round(self.start + (self.end - self.start) * (value - self.low) / (self.high - self.low), 1)
+
+
+def upright(values: list[float]) -> tuple[Axis, list[tuple[float, str]]]:
+    """The axis that holds the values from the bottom to the top of the box, with its ticks."""
+    marks = ticks(min(values), max(values), 4)
+    axis = Axis(min(marks[0], min(values)), max(marks[-1], max(values)), HEIGHT - BOTTOM, TOP)
+    return axis, [(axis.at(mark), f"{mark:g}") for mark in marks]
 
 
 def curves(history: list[dict[str, Any]]) -> list[Curve]:
@@ -40,23 +74,35 @@ def curves(history: list[dict[str, Any]]) -> list[Curve]:
     return found
 
 
-def curve(name: str, points: list[tuple[float, float]]) -> Curve:
+def curve(name: str, points: list[tuple[float, float]], level: float | None = None) -> Curve:
+    """`level`: a value that the series is held against, drawn as a line across the box."""
     steps, values = [step for step, _ in points], [value for _, value in points]
     smooth = moving_average(values)
-    xticks, yticks = ticks(0.0, max(steps), 4), ticks(min(values), max(values), 4)
-    low, high = min(yticks[0], min(values)), max(yticks[-1], max(values))
-
-    def x(step: float) -> float:
-        return round(LEFT + (WIDTH - LEFT - RIGHT) * step / max(steps), 1)
-
-    def y(value: float) -> float:
-        return round(HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * (value - low) / (high - low), 1)
+    x = Axis(0.0, max(steps), LEFT, WIDTH - RIGHT)
+    y, yticks = upright(values if level is None else [*values, level])
 
     def path(line: list[float]) -> str:
-        return " ".join(f"{x(step)},{y(value)}" for step, value in zip(steps, line, strict=True))
+        return " ".join(f"{x.at(step)},{y.at(value)}" for step, value in zip(steps, line, strict=True))
 
-    labels = ([(x(tick), f"{tick:g}") for tick in xticks], [(y(tick), f"{tick:g}") for tick in yticks])
-    return Curve(name, path(values), path(smooth), *labels, smooth[0], smooth[-1], spark(smooth))
+    xticks = [(x.at(tick), f"{tick:g}") for tick in ticks(0.0, max(steps), 4)]
+    across = None if level is None else y.at(level)
+    return Curve(name, path(values), path(smooth), xticks, yticks, smooth[0], smooth[-1], spark(smooth), across)
+
+
+def pair(xs: list[float], ones: list[float], others: list[float], turn: float | None = None) -> Pair:
+    """Both series over `xs`, their moving averages joined in the order given; `turn`: the x to mark."""
+    marks = ticks(min(xs), max(xs), 5)
+    x = Axis(min(marks[0], *xs), max(marks[-1], *xs), LEFT, WIDTH - LEFT)
+    (left, left_ticks), (right, right_ticks) = upright(ones), upright(others)
+    across = [x.at(value) for value in moving_average(xs)]
+
+    def path(axis: Axis, line: list[float]) -> str:
+        return " ".join(f"{at},{axis.at(value)}" for at, value in zip(across, moving_average(line), strict=True))
+
+    dots = [(x.at(at), left.at(one), right.at(other)) for at, one, other in zip(xs, ones, others, strict=True)]
+    xticks = [(x.at(mark), f"{mark:g}") for mark in marks]
+    marked = None if turn is None else x.at(turn)
+    return Pair(path(left, ones), path(right, others), dots, xticks, left_ticks, right_ticks, marked)
 
 
 def moving_average(values: list[float]) -> list[float]:

@@ -63,10 +63,12 @@ class Parts:
     multipliers: dict[str, float]  # constrained term -> the multiplier that `total` was made with
 
     def means(self) -> dict[str, float]:
-        """What is logged for the batch: `reward`, `reward/NAME` for each term, `multiplier/NAME` for each bound."""
+        """What is logged for the batch: `reward` and the standard deviation around it, `reward_spread`; then
+        `reward/NAME` for each term and `multiplier/NAME` for each bound."""
         terms = {f"reward/{name}": float(part.mean()) for name, part in self.parts.items()}
         bounds = {f"multiplier/{name}": value for name, value in self.multipliers.items()}
-        return {"reward": float(self.total.mean()), **terms, **bounds}
+        spread = float(self.total.std(correction=0))
+        return {"reward": float(self.total.mean()), "reward_spread": spread, **terms, **bounds}
 
 
 @dataclass(frozen=True)

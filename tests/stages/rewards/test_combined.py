@@ -36,7 +36,8 @@ def test_the_weighted_sum_by_hand_and_each_term_by_itself():
     found = score(Reward(CONFIG, fixed(1.0, -0.5)), ["one two three four", "one two"])
     assert found.parts["helpful"].tolist() == [1.0, -0.5] and found.parts["concise"].tolist() == [1.0, 0.5]
     assert found.total.tolist() == [2.0 + 0.5, -1.0 + 0.25]
-    assert found.means() == {"reward": 0.875, "reward/helpful": 0.25, "reward/concise": 0.75}
+    means = {"reward": 0.875, "reward_spread": 1.625, "reward/helpful": 0.25, "reward/concise": 0.75}
+    assert found.means() == means
 
 
 def test_the_model_is_given_the_ids():
