@@ -6,7 +6,7 @@ after another on the one base. `stages.rewards.model` says what is published and
 
 import hashlib
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -90,7 +90,13 @@ class Reward(Stage):
     version, consumes, produces = 1, {"policy": "model"}, "reward"
 
     def contract(self, config: RewardConfig) -> dict[str, Any]:
-        return asked(config, "max_pairs")
+        return asked(config, "max_pairs", "data")
+
+    def preview(self, config: RewardConfig, tokenizer: Any, sets: Mapping[str, Artifact]) -> dict[str, Any]:
+        """Nothing to tell; DataError where the model could not be measured, before anything is trained."""
+        if "heldout" not in config.data:
+            _heldout_rows(sets["train"])
+        return {}
 
     def measures(self, config: RewardConfig) -> list[str]:
         return ["heldout" if "heldout" in config.data else "train"]
@@ -164,7 +170,7 @@ def _tokenized(policy: Policy, each: Judged) -> Pair:
 def _heldout_pairs(ctx: Context, policy: Policy) -> list[Pair]:
     """What the model is measured on; votes count by their share. DataError where there is nothing to measure on."""
     source = ctx.data.get("heldout", ctx.data["train"])
-    pairs = [_tokenized(policy, each) for each in judged(comparisons(artifact.rows(source, "heldout")), Votes())]
+    pairs = [_tokenized(policy, each) for each in judged(comparisons(_heldout_rows(source)), Votes())]
     limit = getattr(policy.model.config.get_text_config(), "max_position_embeddings", None)
     for pair in pairs:
         if limit is not None and pair.longest > limit:
@@ -173,11 +179,18 @@ def _heldout_pairs(ctx: Context, policy: Policy) -> list[Pair]:
                 f"{limit}; shorten it"
             )
     if all(pair.judged.tied for pair in pairs):
-        raise DataError(
-            f"data set {source.stage} has no held-out pairs to measure a reward model on; set its `holdout` share, or "
-            "name another set under data.heldout"
-        )
+        raise DataError(f"every held-out pair of {source.stage} is a tie; a reward model cannot be measured on these")
     return pairs
+
+
+def _heldout_rows(source: Artifact) -> list[dict[str, Any]]:
+    rows = artifact.rows(source, "heldout")
+    if not rows:
+        raise DataError(
+            f"data set {source.stage} has no held-out rows to measure a reward model on; set data.{source.stage}."
+            "holdout, or name another set under the stage's data.heldout"
+        )
+    return rows
 
 
 def _prepare(ctx: Context, policy: Policy, pairs: list[Pair]) -> tuple[Training, dict[str, Any]]:

@@ -101,8 +101,8 @@ def judged(found: Sequence[Comparison], asked: Votes) -> list[Judged]:
 
 
 def _ordered(each: Comparison, target: float, weight: float, asked: Votes) -> Judged:
-    """The better answer as the chosen one. A margin that the votes give the other answer is none."""
+    """The better answer as the chosen one, of a tie that with the margin. A margin of the other answer is none."""
     lead = voting.margin(each.votes, asked.margins) if each.votes else 0.0
-    if target >= 0.5:
+    if (target, lead) >= (0.5, 0.0):
         return Judged(each.row, each.a, each.b, target, weight, max(0.0, lead))
     return Judged(each.row, each.b, each.a, 1 - target, weight, max(0.0, -lead))

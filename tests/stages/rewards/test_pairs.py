@@ -36,6 +36,16 @@ def test_a_margin_against_the_chosen_answer_is_none():
     assert found.chosen == "y" and found.margin == 0
 
 
+def test_of_a_tie_the_answer_with_the_margin_is_the_chosen_one():
+    """Whichever stands first."""
+    for rows in (
+        [voted("x", "y", ("ann", "a", 3), ("bob", "b", 1))],
+        [voted("y", "x", ("ann", "b", 3), ("bob", "a", 1))],
+    ):
+        found = only(rows, margins=[1.0, 2.0, 4.0])
+        assert (found.chosen, found.target, found.margin) == ("x", 0.5, 1.5)
+
+
 def test_rows_about_the_same_two_answers_are_one_pair_whichever_stands_first():
     rows = [voted("x", "y", ("ann", "a"), cluster="c"), voted("y", "x", ("bob", "a")), voted("y", "x", ("cyd", "tie"))]
     found = only(rows)
