@@ -106,6 +106,13 @@ def test_both_series_over_kl_fill_the_box_by_their_own_axes() -> None:
     assert drawn.turn == drawn.dots[-1][0]
 
 
+def test_the_lines_over_kl_never_turn_back() -> None:
+    """The KL of a run goes up and down; the line is a mean over what had about the same KL."""
+    drawn = pair([0.0, 3.0, 1.0, 2.0, 1.5] * 8, [1.0, 4.0, 2.0, 3.0, 2.5] * 8, [0.5] * 40)
+    xs, ys = zip(*(map(float, point.split(",")) for point in drawn.one.split()), strict=True)
+    assert list(xs) == sorted(xs) and list(ys) == sorted(ys, reverse=True)
+
+
 def test_where_a_step_spends_its_time(tmp_path: Path) -> None:
     found, html, markdown = learned(tmp_path)
     assert [row["share"] for row in found["times"]["rows"]] == ["57.0 %", "17.0 %", "26.1 %"]

@@ -10,7 +10,7 @@ from typing import Any
 from pipeline.report.words import finite
 
 WIDTH, HEIGHT = 360, 200
-LEFT, RIGHT, TOP, BOTTOM = 44, 10, 10, 26
+LEFT, RIGHT, TOP, BOTTOM = 52, 10, 10, 26
 SERIES = {"loss": "training loss", "rewards/accuracies": "chosen preferred, share of pairs"}
 BARS = "▁▂▃▄▅▆▇█"
 
@@ -90,14 +90,15 @@ def curve(name: str, points: list[tuple[float, float]], level: float | None = No
 
 
 def pair(xs: list[float], ones: list[float], others: list[float], turn: float | None = None) -> Pair:
-    """Both series over `xs`, their moving averages joined in the order given; `turn`: the x to mark."""
+    """Both series as functions of `xs`: means of neighbours in x, over a fifth of the points. `turn`: the x to mark."""
+    xs, ones, others = map(list, zip(*sorted(zip(xs, ones, others, strict=True)), strict=True))
     marks = ticks(min(xs), max(xs), 5)
     x = Axis(min(marks[0], *xs), max(marks[-1], *xs), LEFT, WIDTH - LEFT)
     (left, left_ticks), (right, right_ticks) = upright(ones), upright(others)
-    across = [x.at(value) for value in moving_average(xs)]
+    across = [x.at(value) for value in moving_average(xs, 5)]
 
     def path(axis: Axis, line: list[float]) -> str:
-        return " ".join(f"{at},{axis.at(value)}" for at, value in zip(across, moving_average(line), strict=True))
+        return " ".join(f"{at},{axis.at(value)}" for at, value in zip(across, moving_average(line, 5), strict=True))
 
     dots = [(x.at(at), left.at(one), right.at(other)) for at, one, other in zip(xs, ones, others, strict=True)]
     xticks = [(x.at(mark), f"{mark:g}") for mark in marks]
@@ -105,9 +106,9 @@ def pair(xs: list[float], ones: list[float], others: list[float], turn: float | 
     return Pair(path(left, ones), path(right, others), dots, xticks, left_ticks, right_ticks, marked)
 
 
-def moving_average(values: list[float]) -> list[float]:
-    """Centred mean over a tenth of the curve, narrower at its ends."""
-    half = len(values) // 20
+def moving_average(values: list[float], parts: int = 10) -> list[float]:
+    """Centred mean over a tenth of the curve (one of its `parts`), narrower at its ends."""
+    half = len(values) // (2 * parts)
     windows = [values[max(0, i - half) : i + half + 1] for i in range(len(values))]
     return [sum(window) / len(window) for window in windows]
 

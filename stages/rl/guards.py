@@ -132,7 +132,7 @@ def eos(history: History, guards: Guards) -> Alarm | None:
         return None
     return Alarm(
         "eos_collapse",
-        f"only {end:.0%} of the answers end by themselves ({start:.0%} at the start): raise "
+        f"only {100 * end:.0f} % of the answers end by themselves ({100 * start:.0f} % at the start): raise "
         "train.missing_eos_penalty, or max_new_tokens if they were cut off from the start",
     )
 
@@ -143,8 +143,8 @@ def repeated(history: History, guards: Guards) -> Alarm | None:
         return None
     return Alarm(
         "repetition",
-        f"{end:.0%} of the n-grams in an answer were there before ({start:.0%} at the start): the reward does not see "
-        "repetition; raise train.kl_coef, lower train.learning_rate, or add a term that punishes it",
+        f"{100 * end:.0f} % of an answer's n-grams were there before ({100 * start:.0f} % at the start): the reward does "
+        "not see repetition; raise train.kl_coef, lower train.learning_rate, or add a term that punishes it",
     )
 
 
