@@ -143,8 +143,8 @@ def repeated(history: History, guards: Guards) -> Alarm | None:
         return None
     return Alarm(
         "repetition",
-        f"{100 * end:.0f} % of an answer's n-grams were there before ({100 * start:.0f} % at the start): the reward does "
-        "not see repetition; raise train.kl_coef, lower train.learning_rate, or add a term that punishes it",
+        f"{100 * end:.0f} % of an answer's n-grams were there before ({100 * start:.0f} % at the start): the reward "
+        "does not see repetition; raise train.kl_coef, lower train.learning_rate, or add a term that punishes it",
     )
 
 
