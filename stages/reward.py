@@ -265,10 +265,10 @@ def _publish(training: Training, trained: Sequence[Trained], said: dict[str, Any
 
 def _entry(ctx: Context, number: int, usual: "Tensor") -> dict[str, Any]:
     scale = float(usual.std(correction=0))
-    if scale < 1e-6:
+    if not 1e-6 < scale < float("inf"):
         raise StageFailed(
-            f"all {len(usual)} answers that rewards are normalised on get the same score; give more of them with "
-            "normalise.count, or train longer"
+            f"the {len(usual)} answers that rewards are normalised on get scores without a scale ({scale}): all the same, "
+            "or no numbers; give more of them with normalise.count, or lower train.learning_rate"
         )
     folder = adapter_path(number)
     return {

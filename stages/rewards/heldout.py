@@ -1,6 +1,7 @@
 """What a reward model is worth on pairs that it was not trained on: accuracy, calibration, length, and disagreement."""
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.errors import StageFailed
 from stages.evaluation.measurement import scored
 from stages.evaluation.preference import TIE
 from stages.evaluation.results import SuiteResult, summarise
@@ -53,7 +55,13 @@ class Examined:
 
 
 def examine(pairs: Sequence[Judged], scores: Scores) -> Examined:
-    """Everything that is measured on the pairs, of which at least one has a better answer."""
+    """Everything that is measured on the pairs, of which at least one has a better answer.
+
+    StageFailed for a score that is no number: a broken model must not look like a bad one.
+    """
+    for pair, p in zip(pairs, scores.probability.tolist(), strict=True):
+        if not math.isfinite(p):
+            raise StageFailed(f"held-out row {pair.row['id']} has a score that is no number; the weights are broken")
     items = [
         scored(pair.row, _right(p), answer=_preferred(pair, p), reference=pair.chosen)
         for pair, p in zip(pairs, scores.probability.tolist(), strict=True) if not pair.tied
@@ -110,7 +118,6 @@ def metrics(found: Examined) -> dict[str, float]:
 
 def write(pairs: Sequence[Judged], scores: Scores, found: Examined, folder: Path) -> None:
     """`summary.json` and, pair by pair, `items.parquet`."""
-    found.accuracy.finite()
     folder.mkdir(parents=True, exist_ok=True)
     summary = {
         "accuracy": summarise(found.accuracy), "calibration": asdict(found.calibration),
