@@ -267,8 +267,8 @@ def _entry(ctx: Context, number: int, usual: "Tensor") -> dict[str, Any]:
     scale = float(usual.std(correction=0))
     if not 1e-6 < scale < float("inf"):
         raise StageFailed(
-            f"the {len(usual)} answers that rewards are normalised on get scores without a scale ({scale}): all the same, "
-            "or no numbers; give more of them with normalise.count, or lower train.learning_rate"
+            f"the {len(usual)} answers that rewards are normalised on get scores without a scale ({scale}): they are "
+            "all the same, or no numbers; give more of them with normalise.count, or lower train.learning_rate"
         )
     folder = adapter_path(number)
     return {

@@ -5,6 +5,7 @@ round: confidence is the probability of the answer that the model prefers, and w
 answer was the better one.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,17 +14,22 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 BINS = 10
+Z = 1.959964  # of the normal distribution, two-sided 95 %
 
 
 @dataclass(frozen=True)
 class Bin:
-    """Pairs whose confidence is in [low, high), the last bin with its end; means are 0 where there are none."""
+    """Pairs whose confidence is in [low, high), the last bin with its end; means are 0 where there are none.
+
+    `interval`: of the accuracy, 95 %.
+    """
 
     low: float
     high: float
     n: int
     confidence: float
     accuracy: float
+    interval: tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -53,4 +59,14 @@ def calibration(probability: Sequence[float], outcome: Sequence[float], bins: in
 def _bin(number: int, bins: int, confidence: Floats, right: Floats) -> Bin:
     low, high = (0.5 + edge / (2 * bins) for edge in (number, number + 1))
     n = len(confidence)
-    return Bin(low, high, n, float(confidence.mean()) if n else 0.0, float(right.mean()) if n else 0.0)
+    means = (float(confidence.mean()), float(right.mean())) if n else (0.0, 0.0)
+    return Bin(low, high, n, *means, wilson(means[1], n))
+
+
+def wilson(share: float, n: int) -> tuple[float, float]:
+    """The 95 % score interval of a share of n (Wilson 1927); 0 to 1 for n = 0."""
+    if not n:
+        return 0.0, 1.0
+    middle = (share + Z**2 / (2 * n)) / (1 + Z**2 / n)
+    half = Z / (1 + Z**2 / n) * math.sqrt(share * (1 - share) / n + Z**2 / (4 * n**2))
+    return max(0.0, middle - half), min(1.0, middle + half)

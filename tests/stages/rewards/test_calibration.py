@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from stages.rewards.calibration import calibration
+from stages.rewards.calibration import calibration, wilson
 
 
 def test_values_by_hand():
@@ -46,3 +46,14 @@ def test_probabilities_that_are_true_have_a_small_error():
     p = rng.random(20_000)
     assert calibration(p, rng.random(20_000) < p).ece < 0.015
     assert calibration(p**3, rng.random(20_000) < p).ece > 0.05
+
+
+def test_intervals_are_wilsons():
+    """Against published values: 8 of 10, 0 of 20; and none of nothing."""
+    assert wilson(0.8, 10) == pytest.approx((0.4902, 0.9433), abs=1e-4)
+    assert wilson(0.0, 20) == pytest.approx((0.0, 0.1611), abs=1e-4)
+    assert wilson(0.0, 0) == (0.0, 1.0)
+    from scipy.stats import binomtest
+
+    exact = binomtest(37, 50).proportion_ci(method="wilson")
+    assert wilson(37 / 50, 50) == pytest.approx((exact.low, exact.high), abs=1e-6)
