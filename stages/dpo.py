@@ -17,7 +17,7 @@ from stages.models.chat import Example, answer_ids, prompt_ids
 from stages.rewards.pairs import Judged, comparisons
 from stages.rewards.pairs import judged as judge
 from stages.rewards.votes import Votes
-from stages.training import arguments, judged, losses, probes, reference, run
+from stages.training import alarms, arguments, judged, losses, probes, reference, run
 from stages.training.config import TrainConfig, asked, check_data
 
 if TYPE_CHECKING:
@@ -198,18 +198,7 @@ def _probe(ctx: Context, policy: Policy, trainer: "DPOTrainer", before: Any) -> 
 
 def _alarms(ctx: Context, trainer: "DPOTrainer") -> dict[str, float]:
     """The last quarter's implicit rewards; an alarm when the chosen answers became less likely than under the input."""
-    logged = [entry for entry in trainer.state.log_history if "rewards/chosen" in entry]
-    tail = logged[-max(1, len(logged) // 4) :]
-    if not tail:
-        return {}
-    means = {
-        key: sum(entry[f"rewards/{key}"] for entry in tail) / len(tail) for key in ("chosen", "margins", "accuracies")
-    }
-    if means["chosen"] < 0:
-        ctx.record("alarms", [{
-            "name": "chosen_probability_fell",
-            "detail": f"chosen answers became less likely than before DPO (mean reward {means['chosen']:.3f}); "
-            "raise train.beta, lower the learning rate, or add an SFT term with train.loss_type=[sigmoid,sft]",
-        }])  # fmt: skip
-        ctx.log("alarm: the log-probability of the chosen answers fell below the input policy's")
-    return {f"reward_{key}": value for key, value in means.items()}
+    return alarms.implicit_rewards(
+        ctx, trainer.state.log_history, ("chosen", "margins", "accuracies"),
+        "raise train.beta, lower the learning rate, or add an SFT term with train.loss_type=[sigmoid,sft]",
+    )  # fmt: skip

@@ -131,6 +131,7 @@ CHANGES = {
         "votes.weights": "count",
         "votes.margins": [0.1, 0.2, 0.3],
     },
+    "kto": {**TRAINING, "max_rows": 5},
     "contract": {
         **PLACES,
         "seed": 7,
@@ -285,6 +286,7 @@ def readings(bench, base, sft, rows, tmp_path_factory):
         (bench.config("domain", data={"train": "d"}, train=one, rehearsal=Rehearsal(sources={"sampled:start": 1.0})),
          {"policy": sft.artifact}, {"train": sets["text"]}),
         (bench.config("dpo", data={"train": "d"}, train=one), {"policy": base}, {"train": sets["pairs"]}),
+        (bench.config("kto", data={"train": "d"}, train=one), {"policy": base}, {"train": sets["pairs"]}),
         (check(kind="contract", stage="sft", training={"max_tokens": 100}), {"start": base}, prepared["sft"]),
         (check(kind="contract", stage="domain", training={"max_tokens": 9}), {"start": base}, prepared["domain"]),
         (evaluate(kind="evaluate", suites=suites), {"model": base}, {"heldout": heldout}),

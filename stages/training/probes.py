@@ -139,6 +139,15 @@ def loss_is_log_2(first_loss: float, model_dtype: "torch.dtype") -> Probe:
     )  # fmt: skip
 
 
+def loss_is_half(first_loss: float, weight: float, model_dtype: "torch.dtype") -> Probe:
+    """At step 0 policy and reference agree, so KTO's loss is half the mean weight of the batch's labels."""
+    return Probe(
+        "loss_is_half", abs(first_loss - weight / 2) <= tolerance(model_dtype) * weight,
+        f"KTO loss at step 0 is {first_loss:.5f}, half the mean weight is {weight / 2:.5f}",
+        "Policy and reference differ before the first step",
+    )  # fmt: skip
+
+
 def packed_equals_unpacked(
     model: "PreTrainedModel", examples: Sequence[Example], collate: Callable[[list[dict]], dict[str, Any]]
 ) -> Probe:

@@ -8,6 +8,7 @@ a sweep share the numbers.
 import fcntl
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,9 +16,11 @@ from stages.models.chain import Policy
 
 if TYPE_CHECKING:
     from datasets import Dataset
-    from trl import DPOTrainer
+    from trl import DPOTrainer, KTOTrainer
 
+# What a pair is made of, and the columns of its numbers: log p of the one answer to the prompt, and of the other.
 COLUMNS = ("prompt_ids", "chosen_ids", "rejected_ids")
+NUMBERS = ("ref_chosen_logps", "ref_rejected_logps")
 
 
 def cache_file(folder: Path, policy: Policy, step: str, ld_alpha: float | None) -> Path:
@@ -31,29 +34,36 @@ def cache_file(folder: Path, policy: Policy, step: str, ld_alpha: float | None) 
     return folder / "reference" / f"{_digest(said)}.jsonl"
 
 
-def with_reference(trainer: "DPOTrainer", dataset: "Dataset", batch_size: int, file: Path) -> "Dataset":
-    """The data set with the input policy's summed log-probability of either answer, from `file` or computed now."""
+def with_reference(
+    trainer: "DPOTrainer | KTOTrainer", dataset: "Dataset", batch_size: int, file: Path,
+    columns: Sequence[str] = COLUMNS, numbers: Sequence[str] = NUMBERS,
+) -> "Dataset":  # fmt: skip
+    """The data set with the input policy's summed log-probability of each answer, from `file` or computed now.
+
+    `columns`: the prompt and the answers; `numbers`: the new columns, one for each answer.
+    """
     known = _read(file)
-    keys = [_digest([row[name] for name in COLUMNS]) for row in dataset]
+    keys = [_digest([row[name] for name in columns]) for row in dataset]
     missing = [i for i, key in enumerate(keys) if key not in known]
     found = _compute(trainer, dataset, missing, batch_size)
     known |= {keys[i]: values for i, values in zip(missing, found, strict=True)}
     _append(file, {keys[i]: known[keys[i]] for i in missing})
-    chosen, rejected = zip(*(known[key] for key in keys), strict=True)
-    return dataset.add_column("ref_chosen_logps", list(chosen)).add_column("ref_rejected_logps", list(rejected))
+    for name, values in zip(numbers, zip(*(known[key] for key in keys), strict=True), strict=True):
+        dataset = dataset.add_column(name, list(values))
+    return dataset
 
 
 def _compute(
-    trainer: "DPOTrainer", dataset: "Dataset", indices: list[int], batch_size: int
-) -> list[tuple[float, float]]:
-    found: list[tuple[float, float]] = []
+    trainer: "DPOTrainer | KTOTrainer", dataset: "Dataset", indices: list[int], batch_size: int
+) -> list[tuple[float, ...]]:
+    found: list[tuple[float, ...]] = []
     was_training = trainer.model.training
     trainer.model.eval()
     for at in range(0, len(indices), batch_size):
         batch = trainer.data_collator([dataset[i] for i in indices[at : at + batch_size]])
         batch = {key: value.to(trainer.args.device) for key, value in batch.items()}
-        first, second = trainer.compute_ref_log_probs(trainer.model, batch)
-        found += zip(first.tolist(), second.tolist(), strict=True)
+        parts = [part.tolist() for part in trainer.compute_ref_log_probs(trainer.model, batch) if part is not None]
+        found += zip(*parts, strict=True)
     trainer.model.train(was_training)
     return found
 
@@ -62,19 +72,19 @@ def _digest(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:32]
 
 
-def _read(file: Path) -> dict[str, tuple[float, float]]:
+def _read(file: Path) -> dict[str, tuple[float, ...]]:
     """What is known; a last line torn by a crash is computed again."""
     known = {}
     for line in file.read_text().splitlines() if file.exists() else []:
         try:
-            key, chosen, rejected = json.loads(line)
+            key, *values = json.loads(line)
         except ValueError:
             continue
-        known[key] = (chosen, rejected)
+        known[key] = tuple(values)
     return known
 
 
-def _append(file: Path, found: dict[str, tuple[float, float]]) -> None:
+def _append(file: Path, found: dict[str, tuple[float, ...]]) -> None:
     """Whole lines under a lock, so that stages of parallel sweeps may share the file."""
     if not found:
         return
