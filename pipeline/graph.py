@@ -122,38 +122,43 @@ def _evaluations(experiment: Experiment, models: Sequence[str]) -> Nodes:
 def _checks(experiment: Experiment, stages: Nodes) -> Nodes:
     """`check_<stage>` of every stage whose data has a contract: it reads that data, what will be measured, and samples.
 
-    The tokenizer comes from the base. Nothing is made from a check but the data that a stage drops because of it.
+    The tokenizer comes from the base. Nothing is made from a check but the data that a stage drops because of it: the
+    stage reads that, and so do the checks of later stages, for the data that was trained on before them.
     """
     suites = [suite.data for suite in experiment.eval.suites.values()]
     measured = {f"measured_{name}": name for name in [*suites, *_own_measures(stages)]}
     samples = {name: name for name in SAMPLES if name in experiment.data}
+    asked = {
+        name: fields for name, node in stages.items() if (fields := node.kind.stage().contract(node.config)) is not None
+    }
+    contracts = {name: _merged(experiment.contract, fields["contract"]) for name, fields in asked.items()}
+    dropping = [name for name, contract in contracts.items() if contract.get("leaks") == "drop"]
     nodes = {}
-    for name, node in stages.items():
-        asked = node.kind.stage().contract(node.config)
-        if asked is None:
-            continue
-        before = _before(node, stages)
-        upstream = _upstream([stages[stage] for stage in before])
+    for name, contract in contracts.items():
+        before = [stages[stage] for stage in _before(stages[name], stages)]
+        upstream = _upstream(before)
+        left_out = {role: f"check_{node.name}" for role, (node, _) in upstream.items() if node.name in dropping}
+        sets = {role: used for role, (_, used) in upstream.items()}
         plain = {
             "kind": "contract", "inputs": {"start": "base"},
-            "data": {**upstream, **_trained_on(node), **measured, **samples},
-            "after": [stages[stage].kind.name for stage in before], **asked,
-            "contract": _merged(experiment.contract, asked["contract"]),
+            "data": {**sets, **_trained_on(stages[name]), **measured, **samples},
+            "after": [node.kind.name for node in before], **asked[name], "contract": contract,
         }  # fmt: skip
         config = typed(f"stages.{name}", kind("contract").config, plain)
         nodes[f"check_{name}"] = _node(f"check_{name}", config)
-        if config.contract.leaks == "drop":
-            node.inputs["checked"] = f"check_{name}"
+        nodes[f"check_{name}"].inputs |= left_out
+    for name in dropping:
+        stages[name].inputs["checked"] = f"check_{name}"
     return nodes
 
 
-def _upstream(before: Sequence[Node]) -> dict[str, str]:
-    """role -> data set for all that earlier stages were trained on; `upstream:sft` is what the nearest sft reads."""
-    found: dict[str, str] = {}
+def _upstream(before: Sequence[Node]) -> dict[str, tuple[Node, str]]:
+    """role -> (stage, data set) for all that earlier stages were trained on; `upstream:sft`: by the nearest sft."""
+    found: dict[str, tuple[Node, str]] = {}
     for node in before:
         for role, used in _trained_on(node).items():
             name = f"{UPSTREAM}{node.kind.name}"
-            found[f"{UPSTREAM}{node.name}.{role}" if role != "train" or name in found else name] = used
+            found[f"{UPSTREAM}{node.name}.{role}" if role != "train" or name in found else name] = node, used
     return found
 
 
@@ -206,8 +211,9 @@ def _check_names(stages: Iterable[str], sets: Iterable[str]) -> None:
 def _check_references(node: Node, nodes: Nodes) -> None:
     """Every role the kind consumes is there and nothing else, and names a node that makes what is needed."""
     place, consumes = where(node), dict(node.kind.stage().needs(node.config))
-    if "checked" in node.inputs and "checked" not in node.config.inputs:
-        consumes["checked"] = "findings"
+    consumes |= dict.fromkeys(
+        node.inputs.keys() - node.config.inputs.keys(), "findings"
+    )  # `_checks` has put them there
     for role in node.inputs:
         if role not in consumes:
             raise ConfigError(

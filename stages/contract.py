@@ -103,8 +103,11 @@ def without_leaks(ctx: Context) -> tuple[list[Finding], dict[str, Artifact]]:
     Everything that the stage and those before it train on is compared with all that any model is measured on.
     """
     config: ContractConfig = ctx.config.contract
-    roles = [role for role in ctx.data if role in own(ctx) or role.startswith(UPSTREAM)]
-    training = {ctx.data[role].stage: artifact.located(ctx.data[role]) for role in roles}
+    sets = {role: trained_on(ctx, role) for role in ctx.data if role in own(ctx) or role.startswith(UPSTREAM)}
+    training: dict[str, list[Located]] = {}
+    for source in sets.values():  # a set in several roles: as the stage reads it that leaves fewest rows out
+        rows = artifact.located(source)
+        training[source.stage] = max(rows, training.get(source.stage, rows), key=len)
     measured = {
         source.stage: artifact.located(source, "heldout")
         for role, source in ctx.data.items() if role.startswith(MEASURED)
@@ -116,8 +119,13 @@ def without_leaks(ctx: Context) -> tuple[list[Finding], dict[str, Artifact]]:
     told = leaks.finding(found, sum(map(len, training.values())), dropping)
     found_here = [] if told is None else [told]
     findings = [accepted(each, config) for each in found_here] if dropping else levelled(found_here, config)
-    sets = {role: artifact.without(ctx.data[role], left_out.get(ctx.data[role].stage, ())) for role in roles}
-    return findings, sets
+    return findings, {role: artifact.without(source, left_out.get(source.stage, ())) for role, source in sets.items()}
+
+
+def trained_on(ctx: Context, role: str) -> Artifact:
+    """The data set of a role without the rows that an earlier stage, which read it in that role, has dropped."""
+    source, check = ctx.data[role], ctx.inputs.get(role)
+    return artifact.without(source, artifact.dropped(check).get(source.stage, ()) if check else ())
 
 
 def accepted(finding: Finding, config: ContractConfig) -> Finding:

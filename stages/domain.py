@@ -180,12 +180,14 @@ def _counts(chosen: list[Example], rejected: int) -> dict[str, Any]:
 
 
 def upstream_sft_data(ctx: Context) -> Artifact:
-    """The data set that the nearest `sft` stage upstream was trained on, found through the manifests."""
+    """The data set that the nearest `sft` stage upstream was trained on, without the rows that it dropped."""
     current = ctx.inputs["policy"]
     while True:
         manifest = current.manifest()
         if current.kind == "sft":
-            return ctx.lineage[manifest["payload"]["data"]["train"]]
+            found, check = ctx.lineage[manifest["payload"]["data"]["train"]], manifest["inputs"].get("checked")
+            dropped = artifact.dropped(ctx.lineage[check["id"]]) if check else {}
+            return artifact.without(found, dropped.get(found.stage, ()))
         if "policy" not in manifest["inputs"]:
             raise DataError(NO_SFT)
         current = ctx.lineage[manifest["inputs"]["policy"]["id"]]

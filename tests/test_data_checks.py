@@ -74,6 +74,12 @@ def test_dropping_rows_is(watched):
     assert "checked" not in dropping["second"].inputs
 
 
+def test_later_checks_read_what_an_earlier_stage_dropped(watched):
+    nodes = make_nodes(watched(first={"leaks": "drop"}))
+    assert nodes["check_second"].inputs == {"start": "base", "upstream:toy": "check_first"}
+    assert "check_first" in list(nodes)[: list(nodes).index("check_second")]
+
+
 def test_the_experiments_contract_is_for_all_and_a_stages_own_comes_on_top(watched):
     nodes = make_nodes(watched(contract={"finds": "warning", "leaks": "drop"}, second={"finds": "info"}))
     found = [nodes[name].config.contract for name in ("check_first", "check_second")]

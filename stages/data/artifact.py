@@ -20,9 +20,10 @@ class Reduced(Artifact):
 
 
 def without(artifact: Artifact, ids: Iterable[str]) -> Artifact:
-    """The data set, read without the training rows of these ids."""
-    left_out = frozenset(ids)
-    return Reduced(**vars(artifact), dropped=left_out) if left_out else artifact
+    """The data set, read without the training rows of these ids, nor those that were left out already."""
+    before = artifact.dropped if isinstance(artifact, Reduced) else frozenset()
+    left_out = before | frozenset(ids)
+    return Reduced(**{**vars(artifact), "dropped": left_out}) if left_out else artifact
 
 
 def dropped(check: Artifact) -> dict[str, list[str]]:

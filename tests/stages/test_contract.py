@@ -46,12 +46,12 @@ def prepared(bench, tmp_path):
 def checked(bench, base):
     """checked(stage, data, ...) -> the finished check: .sections, .artifact, .metrics, and .found: code -> finding."""
 
-    def check(stage, data, after=(), training=None, **contract):
+    def check(stage, data, after=(), training=None, inputs=None, **contract):
         config = kind("contract").config(
             kind="contract", stage=stage, max_length=64, after=list(after), training=training or {},
             contract=ContractConfig(**contract),
         )  # fmt: skip
-        made = bench.run(bench.context(f"check_{stage}", config, {"start": base}, data))
+        made = bench.run(bench.context(f"check_{stage}", config, {"start": base, **(inputs or {})}, data))
         made.found = {finding["code"]: finding for finding in made.sections["findings"]}
         return made
 
@@ -177,6 +177,19 @@ def test_what_earlier_stages_were_trained_on_is_compared_too(leaking, prepared, 
             "train": prepared("texts", texts(cluster="other"), format="text")}  # fmt: skip
     made = checked("domain", data, after=["sft"], training={"rehearsal": {"share": 0.0}})
     assert "chats.jsonl" in made.found["evaluation_leak"]["examples"][0]["file"]
+
+
+def test_what_an_earlier_stage_dropped_is_no_leak_of_a_later_one(leaking, prepared, checked, bench):
+    first = checked("sft", leaking, leaks="drop").artifact
+    data = {"upstream:sft": leaking["train"], "measured_quiz": leaking["measured_quiz"],
+            "train": prepared("texts", texts(cluster="other")[2:], format="text")}  # fmt: skip
+    replay = {"rehearsal": {"share": 0.2, "general": 0.0, "safety_floor": 0.0}}
+    settings = {"after": ["sft"], "training": replay, "levels": {"generic_data_as_domain": "off"}}
+    assert checked("domain", data, **settings).found["evaluation_leak"]["level"] == "error"
+    later = checked("domain", data, inputs={"upstream:sft": first}, **settings)
+    assert "evaluation_leak" not in later.found and later.metrics["errors"] == 0
+    again = checked("domain", {**data, "general": leaking["train"]}, inputs={"upstream:sft": first}, **settings)
+    assert again.found["evaluation_leak"]["count"] == 2  # the later stage itself reads all of the set
 
 
 # -- the mixture and the page -------------------------------------------------------------------------------------

@@ -1,5 +1,7 @@
 """`domain`: documents with rehearsal from the upstream data, at the shares that were asked for."""
 
+import json
+
 import pytest
 
 from pipeline.errors import ConfigError, DataError
@@ -111,6 +113,17 @@ def test_upstream_data_is_found_through_the_manifests(bench, sft, domain, chat_d
     for policy in (sft.artifact, domain.artifact):
         ctx = bench.context("domain", bench.config("domain"), {"policy": policy}, {"train": texts})
         assert upstream_sft_data(ctx).id == chat_data.id
+
+
+def test_upstream_data_comes_without_the_rows_that_sft_dropped(bench, base, chat_data, texts):
+    folder, gone = bench.folder("check_sft"), [row["id"] for row in artifact.rows(chat_data)][:2]
+    (folder / artifact.DROPPED).write_text(json.dumps({chat_data.stage: gone}))
+    check = bench.publish("check_sft", "contract", folder, {}, {})
+    config = bench.config("sft", data={"train": "chats"}, train={"max_steps": 1})
+    sft = bench.run(bench.context("sft", config, {"policy": base, "checked": check}, {"train": chat_data}))
+    ctx = bench.context("domain", bench.config("domain"), {"policy": sft.artifact}, {"train": texts})
+    read = [row["id"] for row in artifact.rows(upstream_sft_data(ctx))]
+    assert len(read) == len(artifact.rows(chat_data)) - 2 and not set(read) & set(gone)
 
 
 def test_the_nearest_of_several_sft_stages_counts(bench, sft, rows, texts):

@@ -6,7 +6,7 @@ import pytest
 
 from pipeline.context import Artifact
 from pipeline.errors import DataError
-from stages.data.artifact import located, rows
+from stages.data.artifact import located, rows, without
 
 
 @pytest.fixture
@@ -21,6 +21,16 @@ def test_a_row_comes_with_its_file_and_line(made):
     (found,) = located(made)
     assert (found.row["text"], found.file, found.line) == ("One.", "a.jsonl", 7)
     assert rows(made) == [found.row]
+
+
+def test_rows_can_be_left_out_in_several_goes(made):
+    file = made.path / "data" / "train.jsonl"
+    file.write_text("".join(json.dumps({"id": name, "text": name}) + "\n" for name in "abc"))
+    (made.path / "data" / "heldout.jsonl").write_text(file.read_text())
+    fewer = without(without(made, ["a"]), ["b"])
+    assert [row["id"] for row in rows(fewer)] == ["c"] and fewer.id == made.id
+    assert [row["id"] for row in rows(fewer, "heldout")] == ["a", "b", "c"]  # only what is trained on
+    assert without(made, ()) is made
 
 
 def test_a_part_that_the_set_does_not_have(made):
