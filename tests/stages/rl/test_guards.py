@@ -118,6 +118,16 @@ def test_gold_that_falls_with_the_reward_is_no_over_optimisation():
     assert names(changed(rows, "reward", [-row["reward"] for row in rows])) == []
 
 
+def test_a_kl_that_is_now_and_then_positive_is_noise():
+    rows = PLANTED["negative_kl"](0)
+    rows[-4] = {**rows[-4], "kl": 0.01}
+    assert names(rows) == []
+
+
+def test_answers_that_always_repeated_themselves_are_no_collapse():
+    assert names(changed(healthy(2), "repetition", 0.3 + 0.1 * ramp)) == []
+
+
 def test_a_single_bad_update_is_no_alarm():
     rows = healthy(5)
     for key, value in {"kl": -30, "entropy": 0, "response_length": 200, "eos_share": 0, "repetition": 1}.items():
