@@ -112,7 +112,8 @@ def journeyman(file: Path, tokenizer: Path, work: Path) -> dict[str, Any]:
     from pipeline.registry import kind
     from stages.data import artifact
     from stages.data.contract.config import ContractConfig
-    from stages.data.contract.examine import examine, survey
+    from stages.data.contract.examine import examine, misused, scope_of, survey
+    from stages.data.coverage.asked import asked_in
     from stages.models.chain import load_tokenizer
     from stages.sft import realised
     from stages.training.run import packed
@@ -121,12 +122,12 @@ def journeyman(file: Path, tokenizer: Path, work: Path) -> dict[str, Any]:
     with timed(phases, "read, normalise, dedupe, split"):
         made = prepared(file, work, near_duplicates=0.8)
     loaded = load_tokenizer(tokenizer)
-    with timed(phases, "check"):
-        rows = artifact.located(made)
-        examine(rows, "sft", ContractConfig(), loaded, MAX_LENGTH)
-    with timed(phases, "coverage"):
-        survey(rows, "sft", ContractConfig())
-    del rows
+    with timed(phases, "check and coverage"):
+        scope = scope_of(artifact.located(made), "sft", ContractConfig(), loaded, MAX_LENGTH)
+        examine(scope, [asked_in])
+        misused(scope)
+        survey(scope)
+    del scope
     config = kind("sft").config(kind="sft", max_length=MAX_LENGTH, data={"train": "chats"})
     with timed(phases, "tokenise"):
         examples, _, counts = realised(config, loaded, {"train": made})

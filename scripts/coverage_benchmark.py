@@ -113,11 +113,11 @@ def speed(data: Path) -> dict[str, Any]:
     for line, raw in read(str(data / ALPACA)):
         rows.append(Located(normalise(raw, "chat", formats.find(raw))[0], ALPACA, line))
     many = (rows * 11)[:10_000]
-    coverage(rows, "sft", CoverageConfig())  # the language model is loaded once
+    coverage(asked(rows, "sft"), "sft", CoverageConfig())  # the language model is loaded once
     times = []
     for production in (None, rows):
         start = time.process_time()
-        coverage(many, "sft", CoverageConfig(), production)
+        coverage(asked(many, "sft"), "sft", CoverageConfig(), production)
         times.append(round(time.process_time() - start, 2))
     return {"rows": len(many), "cpu_seconds": times[0], "cpu_seconds_with_production": times[1]}
 

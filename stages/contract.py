@@ -18,8 +18,9 @@ from pipeline.schema import StageConfig
 from stages.data import artifact, leaks
 from stages.data.contract import config as contract
 from stages.data.contract.config import ContractConfig
-from stages.data.contract.examine import examine, levelled, misused, survey
+from stages.data.contract.examine import examine, levelled, misused, scope_of, survey
 from stages.data.contract.view import READS, form_of
+from stages.data.coverage.asked import asked_in
 from stages.data.coverage.result import Coverage
 from stages.data.findings import LEVELS, Finding, Located, worst
 from stages.data.inspect import STAGES
@@ -76,13 +77,13 @@ def own(ctx: Context) -> list[str]:
 def look(ctx: Context, role: str, tokenizer: "PreTrainedTokenizerBase") -> Coverage:
     """What is found in one data set, and tables of it. What is only rehearsed need have no domain and cover nothing."""
     rows, config = artifact.located(ctx.data[role]), ctx.config
-    stage = judged_as(config.stage, role, rows)
-    found = examine(rows, stage, config.contract, tokenizer, config.max_length)
+    scope = scope_of(rows, judged_as(config.stage, role, rows), config.contract, tokenizer, config.max_length)
     if role != "train" and config.stage == "domain":
-        return Coverage(found, [])
+        return Coverage(examine(scope), [])
+    found = examine(scope, [asked_in])
     sample, production = (artifact.located(ctx.data[name]) if name in ctx.data else None for name in SAMPLES)
-    covered = survey(rows, stage, config.contract, production)
-    return Coverage([*found, *misused(rows, stage, config.contract, sample), *covered.findings], covered.tables)
+    covered = survey(scope, production)
+    return Coverage([*found, *misused(scope, sample), *covered.findings], covered.tables)
 
 
 def judged_as(stage: str, role: str, rows: Sequence[Located]) -> str:

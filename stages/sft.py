@@ -13,7 +13,7 @@ from stages.data import artifact, shares
 from stages.data.mixture import Part, Source, mix_sets
 from stages.data.tokenized import Tokenized
 from stages.models.adapters import peft_config
-from stages.models.chat import Example, chat_example
+from stages.models.chat import Example, chat_examples
 from stages.training import arguments, run
 from stages.training.config import TrainConfig, asked, check_data
 from stages.training.supervised import fit
@@ -79,7 +79,7 @@ def _one_set(
     config: SftConfig, tokenizer: "PreTrainedTokenizerBase", source: Artifact
 ) -> tuple[list[Example], dict[str, Part], dict[str, Any]]:
     rows = artifact.rows(source)
-    examples = [chat_example(tokenizer, row["messages"], config.max_length) for row in rows]
+    examples = list(chat_examples(tokenizer, (row["messages"] for row in rows), config.max_length))
     kept = [example for example in examples if example.trained]
     chosen = _sample(kept, config.max_tokens, config.seed)
     tokens = sum(len(example.ids) for example in chosen)

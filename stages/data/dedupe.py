@@ -9,14 +9,12 @@ Rows wait in a file; in memory are, for each row, the keys of its bands and wher
 """
 
 import json
-import os
 import pickle
 import re
 import tempfile
 from array import array
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from pathlib import Path
@@ -26,7 +24,7 @@ import numpy as np
 
 from stages.data import minhash, similar
 from stages.data.conversion import Kept
-from stages.data.processes import in_processes
+from stages.data.processes import mapped
 
 ANSWERS = ("text", "chosen", "rejected", "completion", "a", "b", "answers", "choices")
 LEAST = 4  # shingles of a row that is compared: rows of fewer than eight words are alike by chance
@@ -35,7 +33,6 @@ COMMON = 20  # prompts from which a shingle is wording of a task
 OVERLAP = 0.5  # of the words of two prompts, and of two answers
 PART = 1000  # rows that a process takes at once
 SHORT = 16  # shingles of the shortest row in which a word may be exchanged
-ALONE = 20  # parts that one process does as fast as several, which must be started
 EXACT = 20_000  # rows up to which all pairs are found; above, MinHash misses a few at the threshold
 COUNTERS = (20, 28)  # bits of the table that counts shingles: at least, at most
 VALUE = re.compile(r"(?<!\w)\d+(?:[.,]\d+)*(?!\w)|\b(?:yes|no)\b", re.IGNORECASE)
@@ -152,27 +149,17 @@ def _of_all_pairs(spool: Spool, shingles: Shingles, threshold: float) -> dict[in
 
 def _by_minhash(spool: Spool, shingles: Shingles, threshold: float) -> dict[int, int]:
     parts = [(i, min(i + PART, len(spool))) for i in range(0, len(spool), PART)]
-    found = _mapped(partial(_keys, shingles, lowest(threshold)), parts)
+    found = mapped(partial(_keys, shingles, lowest(threshold)), parts)
     long, keys = map(np.concatenate, zip(*found, strict=True))
     numbers = np.flatnonzero(long)
     alike = partial(_alike, spool, shingles, threshold, numbers)
     return {int(numbers[late]): int(numbers[early]) for late, early in minhash.first_like(keys, alike)}
 
 
-def _mapped(function: Callable[[Any], Any], parts: Sequence[Any]) -> Iterator[Any]:
-    """`map` in all cores, in order; in this process where there is little to do."""
-    cores = len(os.sched_getaffinity(0))
-    if cores == 1 or len(parts) <= ALONE:
-        yield from map(function, parts)
-        return
-    with closing(in_processes(function, parts, cores)) as found:
-        yield from (result for _, result in found)
-
-
 def _shingles(spool: Spool, folder: Path) -> Shingles:
     path, sizes, prompts = folder / "shingles", [], []
     with path.open("wb") as file:
-        for codes, size, prompt in _mapped(partial(_coded, spool.path, spool.row_of), spool.parts()):
+        for codes, size, prompt in mapped(partial(_coded, spool.path, spool.row_of), spool.parts()):
             codes.tofile(file)
             sizes.append(size)
             prompts.append(prompt)

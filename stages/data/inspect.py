@@ -11,8 +11,9 @@ from typing import Any
 
 from stages.data import conversion, formats, readers
 from stages.data.contract.config import ContractConfig
-from stages.data.contract.examine import EXAMINED, examine, misused, survey
+from stages.data.contract.examine import EXAMINED, examine, misused, scope_of, survey
 from stages.data.conversion import Chunk
+from stages.data.coverage.asked import asked_in
 from stages.data.findings import LEVELS, Finding, Located, seen, worst
 from stages.data.outcome import Outcome, fill
 from stages.data.progress import bar, end_bar
@@ -160,9 +161,9 @@ def _examined(rows: list[Located], form: str) -> list[Finding]:
     """What the contract of the stage that trains on such rows finds in them, and what they do not cover."""
     if form not in STAGES:
         return []
-    stage, config = STAGES[form], ContractConfig()
-    found = [*examine(rows, stage, config, None, MAX_LENGTH), *misused(rows, stage, config)]
-    return sorted([*found, *survey(rows, stage, config).findings], key=lambda each: LEVELS.index(each.level))
+    scope = scope_of(rows, STAGES[form], ContractConfig(), None, MAX_LENGTH)
+    found = [*examine(scope, [asked_in]), *misused(scope), *survey(scope).findings]
+    return sorted(found, key=lambda each: LEVELS.index(each.level))
 
 
 def rendered(row: dict[str, Any]) -> str:

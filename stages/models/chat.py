@@ -1,7 +1,9 @@
 """Conversations as token ids: one way to render, used by training, probes and evaluation alike."""
 
 import hashlib
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain, islice
 from typing import TYPE_CHECKING
 
 from pipeline.errors import ConfigError, DataError
@@ -10,6 +12,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 IGNORE = -100  # label of a token that is not trained
+TOGETHER = 256  # conversations that are encoded at once
 
 PROBE = [
     {"role": "user", "content": "Which licence is this?"},
@@ -28,7 +31,7 @@ class Example:
 
     @property
     def trained(self) -> int:
-        return sum(label != IGNORE for label in self.labels)
+        return len(self.labels) - self.labels.count(IGNORE)
 
 
 def render(tokenizer: "PreTrainedTokenizerBase", messages: list[dict], *, generation_prompt: bool) -> str:
@@ -41,6 +44,11 @@ def render(tokenizer: "PreTrainedTokenizerBase", messages: list[dict], *, genera
 def encode(tokenizer: "PreTrainedTokenizerBase", text: str) -> list[int]:
     """Token ids of rendered text. Adds nothing: a template renders its own BOS."""
     return tokenizer.encode(text, add_special_tokens=False)
+
+
+def encode_all(tokenizer: "PreTrainedTokenizerBase", texts: Sequence[str]) -> list[list[int]]:
+    """`encode` of many texts, in all cores at once."""
+    return tokenizer(list(texts), add_special_tokens=False, return_attention_mask=False)["input_ids"] if texts else []
 
 
 def document_prefix(tokenizer: "PreTrainedTokenizerBase") -> list[int]:
@@ -65,8 +73,31 @@ def chat_example(tokenizer: "PreTrainedTokenizerBase", messages: list[dict], max
     Turns are encoded one by one, exactly as generation will meet them: the context through the generation prompt,
     then the answer.
     """
+    return next(chat_examples(tokenizer, [messages], max_length))
+
+
+def chat_examples(
+    tokenizer: "PreTrainedTokenizerBase", conversations: Iterable[list[dict]], max_length: int
+) -> Iterator[Example]:
+    """`chat_example` of many conversations, encoded together."""
+    rest = iter(conversations)
+    while part := [list(_exchanges(tokenizer, messages)) for messages in islice(rest, TOGETHER)]:
+        encoded = iter(encode_all(tokenizer, [text for exchanges in part for text in chain(*exchanges)]))
+        for exchanges in part:
+            yield _example([(next(encoded), next(encoded)) for _ in exchanges], tokenizer.eos_token_id, max_length)
+
+
+def _example(exchanges: list[tuple[list[int], list[int]]], end: int, max_length: int) -> Example:
     ids: list[int] = []
     labels: list[int] = []
+    for context, answer in exchanges:
+        ids += [*context, *answer, end]
+        labels += [*[IGNORE] * len(context), *answer, end]
+    return Example(ids[:max_length], labels[:max_length], cut=len(ids) > max_length)
+
+
+def _exchanges(tokenizer: "PreTrainedTokenizerBase", messages: list[dict]) -> Iterator[tuple[str, str]]:
+    """Every assistant turn, after what stands between it and the one before."""
     done = ""  # text already encoded
     for i, message in enumerate(messages):
         if message["role"] != "assistant":
@@ -77,13 +108,8 @@ def chat_example(tokenizer: "PreTrainedTokenizerBase", messages: list[dict], max
                 "the chat template rewrites earlier turns or does not end them with EOS, so a conversation of several "
                 "turns cannot be trained; set model.chat_template, or give single turns"
             )
-        ids += (new := encode(tokenizer, context[len(done) :]))
-        labels += [IGNORE] * len(new)
-        answer = answer_ids(tokenizer, message["content"])
-        ids += answer
-        labels += answer
+        yield context[len(done) :], message["content"]
         done = context + message["content"] + tokenizer.eos_token
-    return Example(ids[:max_length], labels[:max_length], cut=len(ids) > max_length)
 
 
 def text_example(tokenizer: "PreTrainedTokenizerBase", text: str, max_length: int) -> list[Example]:

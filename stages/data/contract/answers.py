@@ -3,7 +3,7 @@
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from statistics import median
 
 from stages.data.contract.view import Found, Item, Mark, Scope, share, without_code
@@ -74,7 +74,11 @@ def mixed_format(scope: Scope) -> Found | None:
     Formats: JSON, code, table, numbered list, list, a label of a few words, prose. Where prose is the rule, lists are
     as good; labels are too, unless the task is named and its answers are long.
     """
-    told = [each for task, items in _tasks(scope) for each in _other_formats(task, items, scope.config.dominant)]
+    if not learns_answers(scope):
+        return None
+    formats = dict(zip((each.index for each in scope.items), scope.each(formats_of), strict=True))
+    dominant = scope.config.dominant
+    told = [each for task, items in scope.tasks.items() for each in _other_formats(task, items, formats, dominant)]
     return _found(
         scope,
         told,
@@ -89,7 +93,10 @@ def mixed_register(scope: Scope) -> Found | None:
     Casual: slang, emoji, smileys or repeated marks, two with contractions counted. Formal: two stiff words and none of
     these. All others go with either.
     """
-    told = [each for _, items in _tasks(scope) for each in _other_registers(items, scope.config.dominant)]
+    if not learns_answers(scope):
+        return None
+    marks = dict(zip((each.index for each in scope.items), scope.each(casual_marks_of), strict=True))
+    told = [each for items in scope.tasks.values() for each in _other_registers(items, marks, scope.config.dominant)]
     return _found(
         scope,
         told,
@@ -149,13 +156,23 @@ def _is_json(text: str) -> bool:
         return False
 
 
-def _tasks(scope: Scope) -> Iterable[tuple[str, list[Item]]]:
-    """Rows whose answers are learned; documents and prompts have none."""
-    return scope.tasks.items() if scope.stage in ("sft", "kto", "dpo") else ()
+def learns_answers(scope: Scope) -> bool:
+    """Documents and prompts have none."""
+    return scope.stage in ("sft", "kto", "dpo")
 
 
-def _other_formats(task: str, items: Sequence[Item], dominant: float) -> Iterator[Told]:
-    formats = [format_of(each.answer) for each in items]
+def formats_of(items: Sequence[Item], scope: Scope) -> list[str]:
+    """The format of each item's answer."""
+    return [format_of(each.answer) for each in items]
+
+
+def casual_marks_of(items: Sequence[Item], scope: Scope) -> list[tuple[int, int]]:
+    """The casual marks of each item's answer."""
+    return [_casual_marks(each.answer) for each in items]
+
+
+def _other_formats(task: str, items: Sequence[Item], every: Mapping[int, str], dominant: float) -> Iterator[Told]:
+    formats = [every[each.index] for each in items]
     usual, count = Counter(formats).most_common(1)[0]
     same = {usual}
     if count < dominant * len(items) or usual == "prose":
@@ -188,8 +205,8 @@ def _request(each: Item) -> str:
     )
 
 
-def _other_registers(items: Sequence[Item], dominant: float) -> Iterator[Told]:
-    marks = [_casual_marks(each.answer) for each in items]
+def _other_registers(items: Sequence[Item], every: Mapping[int, tuple[int, int]], dominant: float) -> Iterator[Told]:
+    marks = [every[each.index] for each in items]
     casual = [bool(slang) and slang + contracted >= MARKS for slang, contracted in marks]
     unmarked = marks.count((0, 0))
     if sum(casual) >= dominant * len(items):

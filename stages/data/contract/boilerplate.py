@@ -80,7 +80,7 @@ def boilerplate(scope: Scope) -> Found | None:
 
     Not where the prompt speaks of AI or asks the assistant about itself, and not in answers that are taught against.
     """
-    told = {item.index: hit for item in scope.items if (hit := _in_item(item))}
+    told = {item.index: hit for item, hit in zip(scope.items, scope.each(phrases_of), strict=True) if hit}
     if not told:
         return None
     counts = Counter(span.kind for _, span in told.values())
@@ -92,6 +92,11 @@ def boilerplate(scope: Scope) -> Found | None:
         "Take the phrases out of these answers, or the rows; write limits and refusals in your own assistant's words.",
         detail=dict(counts),
     )
+
+
+def phrases_of(items: Sequence[Item], scope: Scope) -> list[tuple[str, Span] | None]:
+    """The text of each item in which a phrase is found, and where."""
+    return [_in_item(item) for item in items]
 
 
 def _in_item(item: Item) -> tuple[str, Span] | None:

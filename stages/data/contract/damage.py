@@ -1,9 +1,10 @@
 """Texts that were decoded wrongly: mojibake, characters that stand for lost ones, entities and escapes in prose."""
 
 import re
+from collections.abc import Sequence
 
-from stages.data.contract.spans import Span, blanked, marks
-from stages.data.contract.view import Found, Scope, share
+from stages.data.contract.spans import Span, blanked, first
+from stages.data.contract.view import Found, Item, Mark, Scope, share
 
 REPLACED = re.compile("\ufffd|锟斤拷|[\x80-\x84\x86-\x9f]|[\ud800-\udfff]")
 LOST = re.compile(  # an apostrophe that an encoding without it made a question mark
@@ -25,16 +26,22 @@ ABOUT_ESCAPES = re.compile(
 
 def encoding_damage(scope: Scope) -> Found | None:
     """Rows with a text in which characters were lost or turned into others."""
-    found = marks(scope.items, lambda item: item.said, damage)
+    hits = zip(scope.items, scope.each(damaged), strict=True)
+    found = [Mark(item.index, text) for item, text in hits if text is not None]
     if not found:
         return None
-    first = " ".join(found[0].text.split())
+    shown = " ".join(found[0].text.split())
     return Found(
         found,
-        f"{share(len(found), len(scope.rows))} rows have texts that were decoded wrongly; the first: {first}.",
+        f"{share(len(found), len(scope.rows))} rows have texts that were decoded wrongly; the first: {shown}.",
         "Read the source again with its own encoding (often cp1252 is taken for UTF-8 or the reverse) and unescape it; "
         "`ftfy.fix_text` mends much of what is left.",
     )
+
+
+def damaged(items: Sequence[Item], scope: Scope) -> list[str | None]:
+    """The place in each item that shows it."""
+    return [first(item.said, damage) for item in items]
 
 
 def damage(text: str) -> Span | None:

@@ -2,6 +2,8 @@
 
 import json
 import re
+from collections.abc import Sequence
+from hashlib import blake2b
 from itertools import combinations
 
 from stages.data import dedupe
@@ -43,7 +45,8 @@ def exact_duplicates(scope: Scope) -> Found | None:
 
 def near_duplicates(scope: Scope) -> Found | None:
     """Rows that are nearly an earlier one, as `dedupe` tells it; what says the same to the letter is not counted."""
-    first = list({tuple(sorted(map(said, each.said))): each for each in reversed(scope.items)}.values())
+    keys = scope.each(text_keys)
+    first = list(dict(zip(reversed(keys), reversed(scope.items), strict=True)).values())
     asked = sorted(first, key=lambda each: each.index)
     alike = dedupe.near((each.row for each in asked), scope.config.near_duplicates)
     if not alike:
@@ -58,13 +61,15 @@ def near_duplicates(scope: Scope) -> Found | None:
     )
 
 
+def text_keys(items: Sequence[Item], scope: Scope) -> list[bytes]:
+    """Of each item a key of its texts, whatever their order."""
+    return [digest(*sorted(map(said, each.said))) for each in items]
+
+
 def conflicting_answers(scope: Scope) -> Found | None:
     """Rows that answer one prompt in ways that cannot both be right."""
-    asked: dict[str, dict[str, list[Exchange]]] = {}
-    for each in exchanges(scope.items if scope.stage not in WRITES else ()):
-        asked.setdefault(plain(each.before), {}).setdefault(said(each.answer), []).append(each)
     told: dict[int, str] = {}
-    for answers in asked.values():
+    for answers in _asked_again(scope):
         for same, other in combinations(list(answers.values())[:COMPARED], 2):
             if same[0].index != other[0].index and disagree(same[0], other[0], scope.config.answer_overlap):
                 told |= {each.index: f"against {place(scope.rows[other[0].index])}: {each.answer}" for each in same}
@@ -79,9 +84,32 @@ def conflicting_answers(scope: Scope) -> Found | None:
     )
 
 
+def _asked_again(scope: Scope) -> list[dict[bytes, list[Exchange]]]:
+    """For each prompt with several answers the exchanges of each. Of all others only keys are held."""
+    if not learns_answers(scope):
+        return []
+    keys = scope.each(exchange_keys)
+    first: dict[bytes, bytes] = {}
+    several = {asked for pairs in keys for asked, answer in pairs if first.setdefault(asked, answer) != answer}
+    found: dict[bytes, dict[bytes, list[Exchange]]] = {}
+    for item, pairs in zip(scope.items, keys, strict=True):
+        if several.intersection(asked for asked, _ in pairs):
+            for (asked, answer), each in zip(pairs, exchanges([item]), strict=True):
+                found.setdefault(asked, {}).setdefault(answer, []).append(each)
+    return list(found.values())
+
+
+def exchange_keys(items: Sequence[Item], scope: Scope) -> list[list[tuple[bytes, bytes]]]:
+    """Of each item's exchanges a key of all that was said before, and one of the answer."""
+    return [[(digest(plain(each.before)), digest(said(each.answer))) for each in exchanges([item])] for item in items]
+
+
 def answer_in_prompt(scope: Scope) -> Found | None:
     """Rows whose long answer stands in their own prompt, where the prompt asks for no piece of it."""
-    marks = [Mark(each.index, each.answer) for each in scope.items if scope.stage not in WRITES and _echoes(each)]
+    if not learns_answers(scope):
+        return None
+    repeat = zip(scope.items, scope.each(echoes), strict=True)
+    marks = [Mark(each.index, each.answer) for each, does in repeat if does]
     if not marks:
         return None
     return Found(
@@ -90,6 +118,10 @@ def answer_in_prompt(scope: Scope) -> Found | None:
         "Take the answer out of the prompt, or write one that adds something.",
         of=len(scope.items),
     )
+
+
+def learns_answers(scope: Scope) -> bool:
+    return scope.stage not in WRITES
 
 
 def place(located: Located) -> str:
@@ -103,22 +135,39 @@ def said(text: str) -> str:
 
 def _repeated(scope: Scope) -> dict[int, int]:
     """Row -> the first row with the same content."""
-    first: dict[tuple[str, ...], int] = {}
+    first: dict[bytes, int] = {}
     found = {}
-    for each in scope.items:
-        earlier = first.setdefault(_content_key(each), each.index)
+    for each, key in zip(scope.items, scope.each(content_keys), strict=True):
+        earlier = first.setdefault(key, each.index)
         if earlier != each.index:
             found[each.index] = earlier
     return found
 
 
-def _content_key(each: Item) -> tuple[str, ...]:
-    """Everything that a model would learn from: texts, and calls of tools, labels and votes as they are."""
+def content_keys(items: Sequence[Item], scope: Scope) -> list[bytes]:
+    """Of each item a key of everything that a model would learn from."""
+    return [digest(*_content(each)) for each in items]
+
+
+def digest(*texts: str) -> bytes:
+    """Equal for the same texts in the same order; shorter than they are."""
+    return blake2b(
+        "\0".join(f"{len(text)} {text}" for text in texts).encode(errors="surrogatepass"), digest_size=16
+    ).digest()
+
+
+def _content(each: Item) -> tuple[str, ...]:
+    """Texts, and calls of tools, labels and votes as they are."""
     row = each.row
     calls = [turn["tool_calls"] for turn in row.get("messages", ()) if turn.get("tool_calls")]
     judged = [row.get(name) for name in ("tools", "label", "votes") if name in row]
     other = json.dumps([calls, judged], sort_keys=True, default=str) if calls or judged else ""
     return (other, *map(said, each.said))
+
+
+def echoes(items: Sequence[Item], scope: Scope) -> list[bool]:
+    """Whether each item's answer stands in its prompt."""
+    return [_echoes(each) for each in items]
 
 
 def _echoes(each: Item) -> bool:

@@ -20,7 +20,8 @@ from stages.data.contract import (
     tokens,
 )
 from stages.data.contract.config import OFF, ContractConfig, level_of
-from stages.data.contract.view import ANSWERS, Found, Scope
+from stages.data.contract.view import ANSWERS, Found, Read, Scope, always
+from stages.data.coverage.asked import asked_of
 from stages.data.coverage.result import Coverage
 from stages.data.coverage.survey import coverage
 from stages.data.findings import LEVELS, Finding, Located, seen
@@ -59,32 +60,52 @@ CHECKS: tuple[Check, ...] = (
     secret.secrets,
     template.template_tokens,
 )
+READS: tuple[tuple[Check, Read, Callable[[Scope], bool]], ...] = (  # what a check reads of each row, if it does
+    (tokens.no_trained_token, tokens.trained, tokens.cuts),
+    (tokens.too_long, tokens.lengths_of, tokens.leaves_out),
+    (duplicates.exact_duplicates, duplicates.content_keys, always),
+    (duplicates.near_duplicates, duplicates.text_keys, always),
+    (duplicates.conflicting_answers, duplicates.exchange_keys, duplicates.learns_answers),
+    (duplicates.answer_in_prompt, duplicates.echoes, duplicates.learns_answers),
+    (answers.mixed_format, answers.formats_of, answers.learns_answers),
+    (answers.mixed_register, answers.casual_marks_of, answers.learns_answers),
+    (boilerplate.boilerplate, boilerplate.phrases_of, always),
+    (damage.encoding_damage, damage.damaged, always),
+    (language.language_mix, language.spoken_in, always),
+    (personal.personal_data, personal.named_people, always),
+    (secret.secrets, secret.hidden_values, always),
+    (template.template_tokens, template.tokens_in, always),
+)
 
 
-def examine(
+def scope_of(
     rows: Sequence[Located],
     stage: str,
     config: ContractConfig,
     tokenizer: "PreTrainedTokenizerBase | None",
     max_length: int,
-) -> list[Finding]:
-    """What the contract of `stage` (sft | domain | reward | dpo | kto | ppo) finds in the rows, worst first.
+) -> Scope:
+    """What is examined of the rows for `stage` (sft | domain | reward | dpo | kto | ppo): the first EXAMINED.
 
-    Without a tokenizer nothing is said about tokens. Only the first EXAMINED rows are looked at, which is said.
+    Without a tokenizer nothing is said about tokens.
     """
-    scope = Scope(rows[:EXAMINED], stage, config, tokenizer, max_length)
-    return levelled(chain(_not_examined(len(rows)), run_checks(CHECKS, scope)), config)
+    return Scope(rows[:EXAMINED], stage, config, tokenizer, max_length, len(rows))
 
 
-def misused(
-    rows: Sequence[Located], stage: str, config: ContractConfig, sample: Sequence[Located] | None = None
-) -> list[Finding]:
+def examine(scope: Scope, ahead: Sequence[Read] = ()) -> list[Finding]:
+    """What the stage's contract finds, worst first. `ahead`: what is asked of the rows later, read together with it."""
+    found = run_checks(CHECKS, scope, ahead)
+    return levelled(chain(_not_examined(scope.all_rows), found), scope.config)
+
+
+def misused(scope: Scope, sample: Sequence[Located] | None = None) -> list[Finding]:
     """Documents among instructions, general text among a domain's documents. `sample`: rows of the declared domain."""
-    fit = [located for located in rows[:EXAMINED] if not structure.problem(located.row, stage)]
+    config = scope.config
+    fit = [each.located for each in scope.items]
     found: list[Finding | None] = []
-    if stage == "sft":
+    if scope.stage == "sft":
         found = [domain_text_as_instructions(fit, config.instructions)]
-    elif stage == "domain":
+    elif scope.stage == "domain":
         texts = [(located, text) for located in sample or () for text in _texts(located)]
         domain = declared([text for _, text in texts], config.generic)
         found = [generic_data_as_domain(fit, domain, config.generic)]
@@ -93,17 +114,16 @@ def misused(
     return levelled([each for each in found if each is not None], config)
 
 
-def survey(
-    rows: Sequence[Located], stage: str, config: ContractConfig, production_sample: Sequence[Located] | None = None
-) -> Coverage:
+def survey(scope: Scope, production_sample: Sequence[Located] | None = None) -> Coverage:
     """What the rows do not cover, against what a user declares as rows from production, and tables of what they do."""
-    found = coverage(rows[:EXAMINED], stage, config.coverage, production_sample)
-    return replace(found, findings=levelled(found.findings, config))
+    found = coverage(asked_of(scope), scope.stage, scope.config.coverage, production_sample)
+    return replace(found, findings=levelled(found.findings, scope.config))
 
 
-def run_checks(checks: Sequence[Check], scope: Scope) -> list[Finding]:
+def run_checks(checks: Sequence[Check], scope: Scope, ahead: Sequence[Read] = ()) -> list[Finding]:
     """The findings of those checks that found something. A check whose level is `off` does not run."""
     asked = [check for check in checks if level_of(scope.config, check.__name__) != OFF]
+    scope.read_ahead([*(read for check, read, does in READS if check in asked and does(scope)), *ahead])
     told = [(check.__name__, check(scope)) for check in asked]
     return [_finding(code, found, scope) for code, found in told if found is not None]
 

@@ -2,16 +2,13 @@
 
 import re
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache, lru_cache, partial
-from typing import TYPE_CHECKING
+from functools import lru_cache, partial
 
+from stages.data.contract.identifier import identifier
 from stages.data.contract.spans import requests
 from stages.data.contract.view import Found, Item, Mark, Scope, share, without_code
-
-if TYPE_CHECKING:
-    from py3langid.langid import LanguageIdentifier
 
 WINDOW = 300  # letters that are looked at, at the start of a text and at the end of a long one
 LONG = 3 * WINDOW
@@ -45,23 +42,17 @@ ASKED = re.compile(  # a prompt that speaks of languages may be answered in any
 )
 
 
-@cache
-def _identifier() -> "LanguageIdentifier":
-    from py3langid.langid import MODEL_FILE, LanguageIdentifier
-
-    return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
-
-
 @lru_cache(maxsize=2**14)
 def _shares(text: str) -> dict[str, float]:
-    """Language -> probability, the most likely first; those of SAME are one."""
-    name, probability = _identifier().classify(text)
+    """Language -> probability, the most likely first, without those that it is unlikely in; those of SAME are one."""
+    name, probability = identifier().classify(text)
     if probability >= SURE:
         return {SAME.get(name, name): probability}
     shares: Counter[str] = Counter()
-    for name, probability in _identifier().rank(text):
+    for name, probability in identifier().rank(text):
         shares[SAME.get(name, name)] += probability
-    return dict(shares.most_common())
+    (first, *others) = shares.most_common()
+    return dict([first, *(share for share in others if share[1] > UNLIKELY)])
 
 
 def languages(text: str, letters: int) -> list[dict[str, float]]:
@@ -100,11 +91,11 @@ class Spoken:
     """Languages of a row: of its prompt, and of each text that is trained on; a lone prompt is one itself."""
 
     prompt: list[dict[str, float]]
-    texts: dict[str, list[dict[str, float]]]
+    texts: list[list[dict[str, float]]]
 
     def names(self, probability: float) -> set[str]:
         """Those that are known."""
-        parts = [self.prompt[:1], *(shares[:1] for shares in self.texts.values())]
+        parts = [self.prompt[:1], *(shares[:1] for shares in self.texts)]
         return {name for part in parts for shares in part if (name := known(shares, probability))}
 
 
@@ -113,7 +104,7 @@ def language_mix(scope: Scope) -> Found | None:
 
     A prompt that asks for a translation or names a language may have any answer.
     """
-    spoken = {item.index: _spoken(item, scope.config.language_letters) for item in scope.items}
+    spoken = dict(zip((item.index for item in scope.items), scope.each(spoken_in), strict=True))
     rules = _rules(scope, spoken)
     differs = partial(_differs, probability=scope.config.language)
     told = {item.index: hit for item in scope.items if (hit := differs(item, spoken[item.index], rules.get(item.task)))}
@@ -130,9 +121,18 @@ def language_mix(scope: Scope) -> Found | None:
     )
 
 
+def spoken_in(items: Sequence[Item], scope: Scope) -> list[Spoken]:
+    """The languages of each item."""
+    return [_spoken(item, scope.config.language_letters) for item in items]
+
+
 def _spoken(item: Item, letters: int) -> Spoken:
     prompt = languages(item.prompt, letters) if item.answers and item.prompt else []
-    return Spoken(prompt, {text: languages(text, letters) for text in item.answers or (item.prompt,)})
+    return Spoken(prompt, [languages(text, letters) for text in _texts(item)])
+
+
+def _texts(item: Item) -> tuple[str, ...]:
+    return item.answers or (item.prompt,)
 
 
 def _rules(scope: Scope, spoken: Mapping[int, Spoken]) -> dict[str, str]:
@@ -162,7 +162,7 @@ def _differs(item: Item, spoken: Spoken, rule: str | None, probability: float) -
     prompt = [name for shares in spoken.prompt if (name := known(shares, probability))]
     strange = [
         (next(iter(shares)), text)
-        for text, windows in spoken.texts.items()
+        for text, windows in zip(_texts(item), spoken.texts, strict=True)
         for shares in windows
         if (rule and is_another(shares, [rule], probability)) or (prompt and is_another(shares, prompt, probability))
     ]

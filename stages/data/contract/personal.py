@@ -12,8 +12,8 @@ from ipaddress import ip_address, ip_network
 from itertools import product
 
 from stages.data.contract.config import PERSONAL
-from stages.data.contract.spans import Span, disjoint, hidden, of_items
-from stages.data.contract.view import Found, Mark, Scope, share
+from stages.data.contract.spans import Hit, Span, disjoint, hidden, hits, told
+from stages.data.contract.view import Found, Item, Mark, Scope, share
 
 CALLED = {
     "email": "e-mail addresses",
@@ -264,10 +264,15 @@ KINDS: dict[str, Callable[[str, Sequence[str]], Iterator[Span]]] = {  # the firs
 }
 
 
+def named_people(items: Sequence[Item], scope: Scope) -> list[Hit | None]:
+    """The personal data of each item."""
+    return hits(items, partial(find, kinds=scope.config.personal, regions=scope.config.regions))
+
+
 def personal_data(scope: Scope) -> Found | None:
     """Rows with personal data of the kinds in `personal`; the examples show what stands around it."""
     config = scope.config
-    rows = of_items(scope.items, partial(find, kinds=config.personal, regions=config.regions))
+    rows = told(scope.items, scope.each(named_people))
     if not rows:
         return None
     found = [{span.kind for span in spans} for _, spans in rows.values()]

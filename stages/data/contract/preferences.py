@@ -161,11 +161,10 @@ def _compared(scope: Scope) -> list[Item]:
 
 def _preferred(each: Item) -> list[Preference]:
     """All that the row says of pairs of its answers; votes by their majority."""
-    prompt = _prompt(each)
     if each.form == "preference":
-        return [Preference(each.index, prompt, *map(spelt, each.answers))]
+        return [Preference(each.index, _prompt(each), *map(spelt, each.answers))]
     if each.form == "ranking":
-        ranked = list(map(spelt, each.answers))
+        prompt, ranked = _prompt(each), list(map(spelt, each.answers))
         return [Preference(each.index, prompt, a, b) for i, a in enumerate(ranked) for b in ranked[i + 1 :]]
     return _majorities(_votes(each)) if each.form == "votes" else []
 

@@ -6,13 +6,13 @@ What counts is the form, and that it looks drawn by chance. What says itself tha
 
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache
 from importlib import import_module
 from math import log2
 
-from stages.data.contract.spans import Span, disjoint, hidden, of_items, requests
-from stages.data.contract.view import Found, Mark, Scope, share
+from stages.data.contract.spans import Hit, Span, disjoint, hidden, hits, requests, told
+from stages.data.contract.view import Found, Item, Mark, Scope, share
 
 SERVICES = (  # (letters of which one is in every such token, its form)
     (("sk-",), r"(?<![\w-])sk-(?=[\w-]*\d)[\w-]{20,}"),  # OpenAI, Anthropic, OpenRouter
@@ -148,6 +148,14 @@ def _is_wanted(prompt: str) -> bool:
     return bool(WANTED.search(prompt)) and not find(prompt)
 
 
+def hidden_values(items: Sequence[Item], scope: Scope) -> list[Hit | None]:
+    """The secrets of each item, but for the one that its prompt asks for."""
+    return [
+        hit if hit and not _is_wanted(requests(item)) else None
+        for item, hit in zip(items, hits(items, find), strict=True)
+    ]
+
+
 def bits(text: str) -> float:
     """Shannon entropy of its letters, in bits a letter."""
     counts = Counter(text)
@@ -156,8 +164,7 @@ def bits(text: str) -> float:
 
 def secrets(scope: Scope) -> Found | None:
     """Rows with a password, a key or a token; the examples show what stands around it, never the secret."""
-    prompts = {item.index: requests(item) for item in scope.items}
-    rows = {i: hit for i, hit in of_items(scope.items, find).items() if not _is_wanted(prompts[i])}
+    rows = told(scope.items, scope.each(hidden_values))
     if not rows:
         return None
     return Found(

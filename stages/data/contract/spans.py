@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from stages.data.contract.view import CODE, Item, Mark
+from stages.data.contract.view import CODE, Item
 
 MARGIN = 50  # letters shown on either side
 LABELS = ("id", "cluster", "task", "tags", "slices", "baselines", "origin", "votes")  # fields that are no text
@@ -20,6 +20,7 @@ class Span:
 
 
 Find = Callable[[str], Sequence[Span]]  # in order of place, none over another
+Hit = tuple[str, list[Span]]  # the first text of a row in which something is found, and all that is found in the row
 
 
 def disjoint(spans: Iterable[Span]) -> list[Span]:
@@ -81,28 +82,21 @@ def requests(item: Item) -> str:
     return "\n".join(turn["content"] for turn in turns if turn["role"] == "user")
 
 
-def of_items(items: Sequence[Item], find: Find) -> dict[int, tuple[str, list[Span]]]:
-    """Row -> the first of its texts in which something is found, and all that is found in the row."""
-    rows: dict[int, tuple[str, list[Span]]] = {}
-    for item in items:
-        for text in strings(item.row):
-            spans = find(text)
-            if spans and item.index in rows:
-                rows[item.index][1].extend(spans)
-            elif spans:
-                rows[item.index] = (text, list(spans))
-    return rows
+def hits(items: Iterable[Item], find: Find) -> list[Hit | None]:
+    """What is found in each item, or None."""
+    return [_hit(strings(item.row), find) for item in items]
 
 
-def marks(
-    items: Sequence[Item], texts: Callable[[Item], Iterable[str]], find: Callable[[str], Span | None]
-) -> list[Mark]:
-    """The rows with a text in which something is found, each once, with the place that shows it."""
-    found = []
-    for item in items:
-        for text in texts(item):
-            span = find(text)
-            if span:
-                found.append(Mark(item.index, shown(text, span)))
-                break
-    return found
+def _hit(texts: Iterable[str], find: Find) -> Hit | None:
+    found = [(text, spans) for text in texts if (spans := find(text))]
+    return (found[0][0], [span for _, spans in found for span in spans]) if found else None
+
+
+def told(items: Sequence[Item], hits: Sequence[Hit | None]) -> dict[int, Hit]:
+    """Row -> what was found in it."""
+    return {item.index: hit for item, hit in zip(items, hits, strict=True) if hit}
+
+
+def first(texts: Iterable[str], find: Callable[[str], Span | None]) -> str | None:
+    """The place that shows the first thing that is found in a text."""
+    return next((shown(text, span) for text in texts if (span := find(text))), None)

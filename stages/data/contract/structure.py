@@ -149,5 +149,4 @@ def _told(scope: Scope, code: str, what: str, remedy: str) -> Found | None:
 
 
 def _problems(scope: Scope, code: str) -> dict[int, str]:
-    told = ((i, problem(located.row, scope.stage)) for i, located in enumerate(scope.rows))
-    return {i: found[1] for i, found in told if found and found[0] == code}
+    return {i: found[1] for i, found in enumerate(scope.problems) if found and found[0] == code}

@@ -1,7 +1,7 @@
 """Tokens of chat templates in texts: left from an export, a model reads them as the end or the start of a turn."""
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
 from stages.data.contract.spans import Span, blanked, requests, shown
@@ -35,8 +35,8 @@ ASKED = re.compile(  # a prompt for which roles at the start of lines are right
 
 def template_tokens(scope: Scope) -> Found | None:
     """Rows with a token of a chat template in a text, or an answer that goes on with the next turns."""
-    special = _special(scope.tokenizer)
-    found = [Mark(item.index, shown(*hit)) for item in scope.items if (hit := _in_item(item, special))]
+    hits = zip(scope.items, scope.each(tokens_in), strict=True)
+    found = [Mark(item.index, text) for item, text in hits if text is not None]
     if not found:
         return None
     return Found(
@@ -44,6 +44,12 @@ def template_tokens(scope: Scope) -> Found | None:
         f"{share(len(found), len(scope.rows))} rows have tokens of a chat template in their texts.",
         "Take them out at the source: give the turns as `messages` and let the template of the model write the tokens.",
     )
+
+
+def tokens_in(items: Sequence[Item], scope: Scope) -> list[str | None]:
+    """The place in each item that shows one."""
+    special = _special(scope.tokenizer)
+    return [shown(*hit) if (hit := _in_item(item, special)) else None for item in items]
 
 
 def _special(tokenizer: "PreTrainedTokenizerBase | None") -> re.Pattern[str] | None:

@@ -1,34 +1,32 @@
 """What the length of the stage does to its rows: left without a trained token, cut, or left out."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
-from stages.data.contract.view import Found, Item, Mark, Scope, share
-from stages.models.chat import Example, answer_ids, chat_example, prompt_ids, text_example
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
+from stages.data.contract.view import WRITES, Found, Item, Mark, Scope, share
+from stages.models.chat import IGNORE, chat_examples, encode_all, render, text_example
 
 UNCUT = 1 << 62  # tokens
 LONGER = "Set a larger max_length, or shorten what comes before the answer in these rows."
 
 
-def trained(scope: Scope) -> list[tuple[int, int]]:
-    """(trained tokens of the whole row, those left at `max_length`) of each item; empty where there is nothing to cut.
+def cuts(scope: Scope) -> bool:
+    """Whether the stage cuts rows, and there is a tokenizer to tell where."""
+    return scope.tokenizer is not None and scope.stage in ("sft", "domain")
+
+
+def trained(items: Sequence[Item], scope: Scope) -> list[tuple[int, int]]:
+    """(trained tokens of the whole row, those left at `max_length`) of each item.
 
     As the trainers of `stages.sft` and `stages.domain` see the rows. A document is split rather than cut.
     """
-    if scope.tokenizer is None or scope.stage not in ("sft", "domain"):
-        return []
-    return [_trained(each, scope.tokenizer, scope.max_length) for each in scope.items]
-
-
-def _trained(each: Item, tokenizer: "PreTrainedTokenizerBase", max_length: int) -> tuple[int, int]:
-    if each.form == "text":
-        left = sum(example.trained for example in text_example(tokenizer, each.row["text"], max_length))
-        return left, left
-    whole = chat_example(tokenizer, each.row["messages"], UNCUT)
-    left = Example(whole.ids[:max_length], whole.labels[:max_length])
-    return whole.trained, left.trained
+    if scope.stage == "domain":
+        documents = (text_example(scope.tokenizer, each.row["text"], scope.max_length) for each in items)
+        return [(left, left) for left in (sum(piece.trained for piece in pieces) for pieces in documents)]
+    found = []
+    for whole in chat_examples(scope.tokenizer, (each.row["messages"] for each in items), UNCUT):
+        beyond = whole.labels[scope.max_length :]
+        found.append((whole.trained, whole.trained - len(beyond) + beyond.count(IGNORE)))
+    return found
 
 
 def no_trained_token(scope: Scope) -> Found | None:
@@ -68,9 +66,9 @@ def too_long(scope: Scope) -> Found | None:
 
     Of several answers the longest counts, as in `stages.dpo`; a prompt alone must leave room for a token of the answer.
     """
-    if scope.tokenizer is None or scope.stage in ("sft", "domain"):
+    if not leaves_out(scope):
         return None
-    lengths = {each.index: _length(each, scope.tokenizer, scope.stage) for each in scope.items}
+    lengths = {each.index: length for each, length in zip(scope.items, scope.each(lengths_of), strict=True)}
     long = {i: length for i, length in lengths.items() if length > scope.max_length}
     if not long:
         return None
@@ -83,8 +81,16 @@ def too_long(scope: Scope) -> Found | None:
     )
 
 
-def _length(each: Item, tokenizer: "PreTrainedTokenizerBase", stage: str) -> int:
-    prompt = len(prompt_ids(tokenizer, each.row["prompt"]))
-    if stage == "ppo":
-        return prompt + 1
-    return prompt + max(len(answer_ids(tokenizer, answer)) for answer in each.answers)
+def leaves_out(scope: Scope) -> bool:
+    """Whether the stage leaves out what is too long, and there is a tokenizer to tell."""
+    return scope.tokenizer is not None and scope.stage not in ("sft", "domain")
+
+
+def lengths_of(items: Sequence[Item], scope: Scope) -> list[int]:
+    """Tokens of each item's prompt with its longest answer, or of a prompt with the first token of what comes."""
+    prompts = [render(scope.tokenizer, each.row["prompt"], generation_prompt=True) for each in items]
+    asked = map(len, encode_all(scope.tokenizer, prompts))
+    if scope.stage in WRITES:
+        return [length + 1 for length in asked]
+    said = map(len, encode_all(scope.tokenizer, [answer for each in items for answer in each.answers]))
+    return [length + max(next(said) for _ in each.answers) + 1 for length, each in zip(asked, items, strict=True)]

@@ -2,12 +2,13 @@
 
 import re
 import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 from stages.data.findings import Located
+from stages.data.processes import mapped
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -46,9 +47,10 @@ CALLED = {
 ANSWERS = {"text": ("text",), "preference": ("chosen", "rejected"), "votes": ("a", "b"), "label": ("completion",)}
 CODE = re.compile(r"```.*?(?:```|\Z)|`[^`\n]+`", re.DOTALL)
 WORD = re.compile(r"\w+")
+PART = 250  # items that a process reads at once
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Item:
     """One readable row. `prompt`: all before the last answer; `answers`: what the stage trains on or compares."""
 
@@ -95,27 +97,53 @@ class Found:
 
 @dataclass(frozen=True)
 class Scope:
-    """What is examined. `items` holds the rows that fit the stage; the others are findings of their own."""
+    """What is examined. `items` holds the rows that fit the stage; the others are findings of their own.
+
+    What can be told of a row without looking at others is a Read: with many rows, all cores read at once.
+    """
 
     rows: Sequence[Located]
     stage: str
     config: "ContractConfig"
     tokenizer: "PreTrainedTokenizerBase | None"
     max_length: int
+    all_rows: int = 0  # of the data set, where not all of them are examined
+    ahead: "dict[Read, list[Any]]" = field(default_factory=dict, repr=False, compare=False)  # until it is asked for
+
+    @cached_property
+    def problems(self) -> list[tuple[str, str] | None]:
+        """(code, what is wrong) of each row, or None where it fits the stage."""
+        from stages.data.contract import structure
+
+        return [structure.problem(located.row, self.stage) for located in self.rows]
 
     @cached_property
     def items(self) -> list[Item]:
-        from stages.data.contract import structure
-
-        fit = (i for i, located in enumerate(self.rows) if not structure.problem(located.row, self.stage))
+        fit = (i for i, problem in enumerate(self.problems) if not problem)
         return [item(i, self.rows[i]) for i in fit]
+
+    def read_ahead(self, reads: "Iterable[Read]") -> None:
+        """Read all items now, once for all of these."""
+        asked = [read for read in reads if read not in self.ahead]
+        parts = [self.items[i : i + PART] for i in range(0, len(self.items), PART)]
+        columns: list[list[Any]] = [[] for _ in asked]
+        for told in mapped(partial(_told, asked, replace(self, rows=(), ahead={})), parts):
+            for column, values in zip(columns, told, strict=True):
+                column.extend(values)
+        self.ahead.update(zip(asked, columns, strict=True))
+
+    def each(self, read: "Read") -> list[Any]:
+        """What `read` tells of each item; it is not held any longer."""
+        if read not in self.ahead:
+            self.read_ahead([read])
+        return self.ahead.pop(read)
 
     @cached_property
     def trained(self) -> list[tuple[int, int]]:
-        """(trained tokens, those left at `max_length`) of each item; empty without a tokenizer."""
+        """(trained tokens, those left at `max_length`) of each item; empty where nothing is cut."""
         from stages.data.contract import tokens
 
-        return tokens.trained(self)
+        return self.each(tokens.trained) if tokens.cuts(self) else []
 
     @cached_property
     def tasks(self) -> dict[str, list[Item]]:
@@ -124,6 +152,17 @@ class Scope:
         for each in self.items:
             groups.setdefault(each.task, []).append(each)
         return {task: part for task, part in groups.items() if len(part) >= self.config.group}
+
+
+Read = Callable[[Sequence[Item], Scope], list[Any]]  # items -> something of each; the scope has no rows
+
+
+def always(scope: Scope) -> bool:
+    return True
+
+
+def _told(reads: Sequence[Read], scope: Scope, items: Sequence[Item]) -> list[list[Any]]:
+    return [read(items, scope) for read in reads]
 
 
 def form_of(row: Mapping[str, Any]) -> str | None:

@@ -1,36 +1,30 @@
 """What a row asks: its last request, in a language that the rules can read or not."""
 
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cache, cached_property
-from typing import Any
 
 from stages.data.contract import structure
-from stages.data.contract.view import READS, Item, form_of, item
-from stages.data.coverage import tasks
+from stages.data.contract.view import READS, Item, Scope, form_of, item
+from stages.data.coverage import edges, refusals, tasks
+from stages.data.coverage.reading import ENGLISH, UNKNOWN, language
+from stages.data.coverage.refusals import Taught
 from stages.data.findings import Located
 
-WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)?")
-UNKNOWN, ENGLISH = "unknown", "en"
-LETTERS = 40  # that a text must have for its language to be asked
-SURE = 0.9  # probability from which a language counts
-ASKED_LETTERS = 400  # of a text, for its language
 
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Asked:
     """A row's last request, or its whole text where it has none, with what the modules of coverage ask of it."""
 
     item: Item
-    text: str
-    requests: tuple[str, ...]  # everything that the user asked, this last
+    requests: tuple[str, ...]  # everything that the user asked, the last request last
     language: str  # two letters, or UNKNOWN
+    task: str  # a key of tasks.TASKS, or tasks.OTHER
+    signs: tuple[str, ...]  # of edges.DETECTORS that show in an English text
+    taught: Taught | None  # what an answer to it teaches about refusing
 
-    @cached_property
-    def task(self) -> str:
-        """A key of tasks.TASKS, or tasks.OTHER."""
-        return tasks.task_of(self.text)
+    @property
+    def text(self) -> str:
+        return self.requests[-1] if self.requests else self.item.row.get("text", "")
 
     @property
     def english(self) -> bool:
@@ -38,10 +32,18 @@ class Asked:
         return self.language in (ENGLISH, UNKNOWN)
 
 
+Told = tuple[tuple[str, ...], str, str, tuple[str, ...], Taught | None]  # all of Asked but its item
+
+
 def asked(rows: Sequence[Located], stage: str) -> list[Asked]:
     """The rows that fit the stage."""
     fit = [i for i, located in enumerate(rows) if structure.problem(located.row, stage) is None]
     return [_asked(item(i, rows[i])) for i in fit]
+
+
+def asked_of(scope: Scope) -> list[Asked]:
+    """The rows of a scope that fit its stage."""
+    return [Asked(each, *told) for each, told in zip(scope.items, scope.each(asked_in), strict=True)]
 
 
 def production(rows: Iterable[Located]) -> list[Asked]:
@@ -55,54 +57,20 @@ def production(rows: Iterable[Located]) -> list[Asked]:
     return kept
 
 
+def asked_in(items: Sequence[Item], scope: Scope) -> list[Told]:
+    """What coverage asks of each item."""
+    return [_told(each) for each in items]
+
+
 def _asked(each: Item) -> Asked:
+    return Asked(each, *_told(each))
+
+
+def _told(each: Item) -> Told:
     row = each.row
     turns = row.get("messages") or row.get("prompt") or []
     requests = tuple(turn.get("content") or "" for turn in turns if turn["role"] == "user")
     text = requests[-1] if requests else row.get("text", "")
-    return Asked(each, text, requests, language(text))
-
-
-@cache
-def _identifier() -> Any:
-    from py3langid.langid import MODEL_FILE, LanguageIdentifier
-
-    return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
-
-
-def language(text: str) -> str:
-    """The two letters of the text's language, or UNKNOWN where there is too little of it to tell."""
-    start = text[:ASKED_LETTERS]
-    if sum(map(str.isalpha, start)) < LETTERS:
-        return UNKNOWN if start.isascii() else _by_script(start)
-    name, probability = _identifier().classify(start)
-    return name if probability >= SURE else UNKNOWN
-
-
-def _by_script(text: str) -> str:
-    """A few letters of a script that one language writes, or of one that English does not."""
-    for name, letters in SCRIPTS:
-        if len(letters.findall(text)) >= 3:
-            return name
-    return UNKNOWN
-
-
-SCRIPTS = tuple(
-    (name, re.compile(letters))
-    for name, letters in (
-        ("ja", "[\u3040-\u30ff]"),
-        ("zh", "[\u4e00-\u9fff]"),
-        ("ko", "[\uac00-\ud7af]"),
-        ("ar", "[\u0600-\u06ff]"),
-        ("he", "[\u0590-\u05ff]"),
-        ("hi", "[\u0900-\u097f]"),
-        ("th", "[\u0e00-\u0e7f]"),
-        ("el", "[\u0370-\u03ff]"),
-        ("ru", "[\u0400-\u04ff]"),
-    )
-)
-
-
-def words(text: str) -> list[str]:
-    """Its words in small letters, without digits."""
-    return [word.replace("’", "'") for word in WORD.findall(text.lower())]
+    spoken = language(text)
+    signs = edges.signs(text) if spoken in (ENGLISH, UNKNOWN) else ()
+    return requests, spoken, tasks.task_of(text), signs, refusals.taught(each, requests)

@@ -10,8 +10,9 @@ from typing import TypeVar
 import numpy as np
 
 from stages.data.contract.view import share
-from stages.data.coverage.asked import Asked, words
+from stages.data.coverage.asked import Asked
 from stages.data.coverage.config import CoverageConfig
+from stages.data.coverage.reading import words
 from stages.data.coverage.result import Shortfall, Table, percent
 from stages.data.coverage.tasks import OTHER, TASKS
 

@@ -4,12 +4,16 @@ import math
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from stages.data.contract.view import share, without_code
-from stages.data.coverage.asked import ENGLISH, UNKNOWN, Asked, words
 from stages.data.coverage.config import CoverageConfig
+from stages.data.coverage.reading import ENGLISH, UNKNOWN, words
 from stages.data.coverage.result import Shortfall, Table, percent
 from stages.data.misuse.exchanges import listed
+
+if TYPE_CHECKING:
+    from stages.data.coverage.asked import Asked
 
 KINDS = {  # kind -> (what it is, what a good answer does)
     "empty_input": ("the text that the prompt speaks of is missing", "asks for the text"),
@@ -149,27 +153,28 @@ DETECTORS: dict[str, Callable[[str], bool]] = {
 ALONE = ("empty_input", "ambiguous", "underspecified")  # what was said before may hold what the prompt lacks
 
 
-def kinds(each: Asked, main: str, config: CoverageConfig) -> list[str]:
+def signs(text: str) -> tuple[str, ...]:
+    """The kinds that an English text shows by itself."""
+    return tuple(kind for kind, shows in DETECTORS.items() if shows(text))
+
+
+def kinds(each: "Asked", main: str, config: CoverageConfig) -> list[str]:
     """The kinds of edge case that a prompt belongs to; `main` is the language of the set."""
     found = ["over_long"] if len(each.text.split()) >= config.long_words else []
     if each.language not in (main, UNKNOWN):
         found.append("wrong_language")
     elif main in (ENGLISH, UNKNOWN):
-        found += [
-            kind
-            for kind, shows in DETECTORS.items()
-            if not (kind in ALONE and len(each.requests) > 1) and shows(each.text)
-        ]
+        found += [kind for kind in each.signs if not (kind in ALONE and len(each.requests) > 1)]
     return found
 
 
-def main_language(asked: Sequence[Asked]) -> str:
+def main_language(asked: "Sequence[Asked]") -> str:
     """The most frequent language of those that are known."""
     counts = Counter(each.language for each in asked if each.language != UNKNOWN)
     return counts.most_common(1)[0][0] if counts else UNKNOWN
 
 
-def edge_cases(asked: Sequence[Asked], found: Sequence[Sequence[str]], config: CoverageConfig) -> Shortfall | None:
+def edge_cases(asked: "Sequence[Asked]", found: Sequence[Sequence[str]], config: CoverageConfig) -> Shortfall | None:
     """Kinds of edge cases that the set lacks; `found`: the kinds of every prompt."""
     if len(asked) < config.fewest_rows or not config.edge:
         return None
@@ -199,7 +204,7 @@ def judged(main: str) -> list[str]:
     return [kind for kind in KINDS if main in (ENGLISH, UNKNOWN) or kind not in DETECTORS]
 
 
-def table(asked: Sequence[Asked], found: Sequence[Sequence[str]]) -> Table:
+def table(asked: "Sequence[Asked]", found: Sequence[Sequence[str]]) -> Table:
     """How many prompts of each kind there are."""
     counts = Counter(kind for mine in found for kind in mine)
     told = judged(main_language(asked))

@@ -9,8 +9,8 @@ import re
 from collections import Counter
 from functools import cache, lru_cache
 
-from stages.data.coverage.asked import words
 from stages.data.coverage.config import HARMS
+from stages.data.coverage.reading import words
 
 READ = 3000  # letters of a prompt
 PHRASE = 2  # words that a phrase counts as: `kill myself` is more than `kill`

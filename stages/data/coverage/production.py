@@ -6,10 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from stages.data.coverage.asked import UNKNOWN, Asked, words
+from stages.data.coverage.asked import Asked
 from stages.data.coverage.config import CoverageConfig
 from stages.data.coverage.divergence import chance, jensen_shannon, psi
 from stages.data.coverage.diversity import evenly
+from stages.data.coverage.reading import UNKNOWN, words
 from stages.data.coverage.result import Shortfall, Table, percent
 from stages.data.coverage.subtopics import Subtopic
 from stages.data.coverage.topics import topics

@@ -4,15 +4,20 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, NamedTuple
 
-from stages.data.contract.view import share
-from stages.data.coverage.asked import Asked, words
+from stages.data.contract.view import Item, share
 from stages.data.coverage.config import HARMS, CoverageConfig
 from stages.data.coverage.harms import SAID, harm_of
+from stages.data.coverage.reading import words
 from stages.data.coverage.result import Shortfall, Table
 from stages.data.misuse.exchanges import SMALL
 from stages.evaluation.refusal import is_refusal
 
+if TYPE_CHECKING:
+    from stages.data.coverage.asked import Asked
+
+ANSWERED = ("chat", "label", "preference")  # forms in which an answer can refuse
 UNNAMED = "not named"  # a refusal, or a look-alike, whose words belong to no category
 SAFETY = "safety"  # the tag by which a person says that a row is about refusing
 ALIKE = 0.4  # Jaccard similarity to a refused prompt from which an answered one is a look-alike
@@ -20,11 +25,19 @@ COMMON = 20  # refused prompts with a word, above which the word is not looked u
 FEWEST = 4  # words of a prompt that is compared
 
 
-@dataclass(frozen=True)
+class Taught(NamedTuple):
+    """What a row teaches by itself; the fields are those of Stance."""
+
+    harm: str | None
+    refused: bool
+    spared: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Stance:
     """What one row teaches. `refused`: by what is trained on or chosen; `spared`: the rejected answer refused."""
 
-    asked: Asked
+    asked: "Asked"
     harm: str | None
     refused: bool
     spared: bool = False
@@ -34,29 +47,30 @@ class Stance:
         return self.harm is not None and not self.refused
 
 
-def stances(asked: Sequence[Asked]) -> list[Stance]:
+def stances(asked: "Sequence[Asked]") -> list[Stance]:
     """Every row's stance. A refusal's category is read off its prompt, or else off the answer that declines.
 
     An answered prompt without a word of harm is a look-alike all the same if a refused one has nearly its words.
     """
-    found = [_stance(each) for each in asked]
+    found = [Stance(each, *each.taught) for each in asked if each.taught]
     beside = Neighbours([each for each in found if each.refused])
     return [each if each.refused or each.harm else replace(each, harm=beside.harm(each.asked.text)) for each in found]
 
 
-def _stance(each: Asked) -> Stance:
-    harm = harm_of("\n".join(each.requests))
-    if each.item.form == "preference":
-        chosen, rejected = map(is_refusal, each.item.answers)
-        return Stance(
-            each, harm or (UNNAMED if chosen or rejected else None), chosen and not rejected, rejected > chosen
-        )
-    if each.item.form == "label" and not each.item.row["label"]:  # what the model is to leave off
-        return Stance(each, harm, False, is_refusal(each.item.answer))
-    if is_refusal(each.item.answer):
-        return Stance(each, harm or harm_of(each.item.answer) or UNNAMED, True)
-    tagged = any(SAFETY in str(tag) for tag in each.item.row.get("tags", ()))
-    return Stance(each, harm or (UNNAMED if tagged else None), False)
+def taught(each: Item, requests: Sequence[str]) -> Taught | None:
+    """What the answer to these requests teaches; None where there is none."""
+    if each.form not in ANSWERED:
+        return None
+    harm = harm_of("\n".join(requests))
+    if each.form == "preference":
+        chosen, rejected = map(is_refusal, each.answers)
+        return Taught(harm or (UNNAMED if chosen or rejected else None), chosen and not rejected, rejected > chosen)
+    if each.form == "label" and not each.row["label"]:  # what the model is to leave off
+        return Taught(harm, False, is_refusal(each.answer))
+    if is_refusal(each.answer):
+        return Taught(harm or harm_of(each.answer) or UNNAMED, True)
+    tagged = any(SAFETY in str(tag) for tag in each.row.get("tags", ()))
+    return Taught(harm or (UNNAMED if tagged else None), False)
 
 
 class Neighbours:

@@ -7,26 +7,22 @@ from stages.data.contract.view import WRITES
 from stages.data.coverage import asked as asking
 from stages.data.coverage import diversity, edges, refusals, spread
 from stages.data.coverage import production as producing
-from stages.data.coverage.asked import ENGLISH, UNKNOWN, Asked
+from stages.data.coverage.asked import Asked
 from stages.data.coverage.config import CoverageConfig
+from stages.data.coverage.reading import ENGLISH, UNKNOWN
 from stages.data.coverage.result import Coverage, Shortfall, Table
 from stages.data.coverage.subtopics import subtopics
 from stages.data.findings import Finding, Located, seen
 
 COMPARED = ("reward", "dpo", "kto", *WRITES)  # stages whose rows rest on prompts that may repeat
-ANSWERED = ("chat", "label", "preference")  # forms in which an answer can refuse
 
 Part = tuple[list[Shortfall | None], list[Table]]
 
 
 def coverage(
-    rows: Sequence[Located], stage: str, config: CoverageConfig, production: Sequence[Located] | None = None
+    asked: Sequence[Asked], stage: str, config: CoverageConfig, production: Sequence[Located] | None = None
 ) -> Coverage:
-    """What the rows hold and lack for `stage` (sft | domain | reward | dpo | kto | ppo), against `production` if given.
-
-    Rows that do not fit the stage are left out: they are findings of the contract.
-    """
-    asked = asking.asked(rows, stage)
+    """What rows hold and lack for `stage` (sft | domain | reward | dpo | kto | ppo), against `production` if given."""
     if not asked:
         return Coverage([], [])
     parts = [] if stage == "domain" else [_tasks(asked, stage, config), _refusals(asked, config), _edges(asked, config)]
@@ -69,10 +65,9 @@ def _tasks(asked: Sequence[Asked], stage: str, config: CoverageConfig) -> Part:
 
 
 def _refusals(asked: Sequence[Asked], config: CoverageConfig) -> Part:
-    answered = [each for each in _english(asked) if each.item.form in ANSWERED]
-    if not answered:
+    found = refusals.stances(_english(asked))
+    if not found:
         return [], []
-    found = refusals.stances(answered)
     told = [refusals.refusal_share(found, config), refusals.look_alike_share(found, config)]
     return told, [refusals.table(found, config)]
 

@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from stages.data.coverage.asked import words
+from stages.data.coverage.reading import words
 from stages.data.misuse.exchanges import listed
 
 VOCABULARY = 2500  # words and pairs of words, the most frequent of those that fewer than half the texts have

@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from stages.data import dedupe
+from stages.data import dedupe, processes
 from stages.data.conversion import Chunk, Plan, convert
 from stages.data.dedupe import first_of_each
 
@@ -158,9 +158,9 @@ def test_several_processes_find_the_same(monkeypatch, tmp_path):
     rows = [*OTHERS, ORIGINAL, chat(ORIGINAL["prompt"], edited(ORIGINAL["response"])), *map(mildly, OTHERS)]
     alone = gone(rows)
     monkeypatch.setattr(dedupe, "PART", 2)
-    monkeypatch.setattr(dedupe, "ALONE", 0)
+    monkeypatch.setattr(processes, "ALONE", 0)
     monkeypatch.setattr(dedupe, "EXACT", 0)
-    monkeypatch.setattr(dedupe.os, "sched_getaffinity", lambda _: {0, 1})
+    monkeypatch.setattr(processes.os, "sched_getaffinity", lambda _: {0, 1})
     assert gone(rows, folder=tmp_path) == alone and len(alone) == 6
     assert not list(tmp_path.iterdir())
 

@@ -1,9 +1,8 @@
-"""What a row asks: its last request whatever its form, and its language where there is enough of it."""
+"""What a row asks: its last request whatever its form."""
 
-import pytest
 from coverage_rows import chat, pair
 
-from stages.data.coverage.asked import UNKNOWN, asked, language, production, words
+from stages.data.coverage.asked import asked, production
 from stages.data.findings import Located
 
 
@@ -27,24 +26,3 @@ def test_a_production_sample_may_have_any_form():
     prompt = Located({"prompt": [{"role": "user", "content": "One?"}]}, "f", 1)
     rows = [prompt, Located({"text": "Two?"}, "f", 2), chat(2, "Three?"), pair(3, "Four?"), Located({"x": 1}, "f", 5)]
     assert [each.text for each in production(rows)] == ["One?", "Two?", "Three?", "Four?"]
-
-
-@pytest.mark.parametrize(
-    ("text", "name"),
-    [
-        ("How do I renew my library card before the end of the month?", "en"),
-        ("Können Sie mir bitte erklären, wie ich meine Rechnung bezahle?", "de"),
-        ("超次元の究極バトル", "ja"),
-        ("你好吗朋友", "zh"),
-        ("привет как дела", "ru"),
-        ("Max Mustermann Jean Dupont Mario Rossi Sven Svensson Jan Kowalski", UNKNOWN),
-        ("Hello!", UNKNOWN),
-        ("", UNKNOWN),
-    ],
-)
-def test_language(text, name):
-    assert language(text) == name
-
-
-def test_words_have_no_digits_and_no_case():
-    assert words("It’s 3 o'clock, NOW_") == ["it's", "o'clock", "now"]

@@ -8,8 +8,8 @@ from coverage_rows import PLACES, THINGS, ordinary
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stages.data.coverage.asked import words
 from stages.data.coverage.diversity import distinct, evenly, shared, similarity, wordings
+from stages.data.coverage.reading import words
 
 texts = st.lists(st.lists(st.sampled_from(["ash", "bay", "cove", "dell"]), max_size=7).map(" ".join), max_size=9)
 

@@ -3,6 +3,7 @@
 from coverage_rows import PLACES, chat, ordinary
 from test_subtopics import texts
 
+from stages.data.coverage.asked import asked
 from stages.data.coverage.config import CoverageConfig
 from stages.data.coverage.survey import coverage
 from stages.data.findings import Located
@@ -20,7 +21,7 @@ def prompts(said):
 
 
 def gap(training, production, stage="sft", config=CONFIG):
-    found = coverage(training, stage, config, production).findings
+    found = coverage(asked(training, stage), stage, config, production).findings
     return next((finding for finding in found if finding.code == "production_gap"), None)
 
 
@@ -77,4 +78,4 @@ def test_thresholds_are_used():
 
 def test_the_same_every_time():
     ours, live = chats(texts(USUAL, 300, 1)), prompts(texts([*USUAL, "billing"], 120, 2))
-    assert coverage(ours, "sft", CONFIG, live) == coverage(ours, "sft", CONFIG, live)
+    assert coverage(asked(ours, "sft"), "sft", CONFIG, live) == coverage(asked(ours, "sft"), "sft", CONFIG, live)

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from coverage_rows import ASKED, PLACES, THINGS, chat, filled, ordinary, pair, safety
 
+from stages.data.coverage.asked import asked
 from stages.data.coverage.config import HARMS, CoverageConfig
 from stages.data.coverage.survey import coverage
 from stages.data.inspect import inspect
@@ -15,7 +16,7 @@ SHARED = Path(__file__).parents[5] / "shared" / "data"
 
 
 def told(rows, stage="sft", production=None, config=CONFIG):
-    return {finding.code: finding for finding in coverage(rows, stage, config, production).findings}
+    return {finding.code: finding for finding in coverage(asked(rows, stage), stage, config, production).findings}
 
 
 def test_a_balanced_set_is_not_told(balanced):
@@ -23,7 +24,7 @@ def test_a_balanced_set_is_not_told(balanced):
 
 
 def test_findings_and_tables_are_plain_values(balanced):
-    found = coverage(balanced[:120], "sft", CONFIG, balanced[200:])
+    found = coverage(asked(balanced[:120], "sft"), "sft", CONFIG, balanced[200:])
     json.dumps([finding.json() for finding in found.findings])
     json.dumps([[table.title, table.columns, table.rows, table.reading] for table in found.tables])
     assert all(len(row) == len(table.columns) for table in found.tables for row in table.rows)
@@ -61,7 +62,7 @@ def test_no_refusals_and_nothing_but_refusals():
 
 def test_small_sets_are_not_judged_but_counted():
     rows = [chat(i, f"Translate into French: {place}.") for i, place in enumerate(PLACES)]
-    found = coverage(rows, "sft", CONFIG, rows[:5])
+    found = coverage(asked(rows, "sft"), "sft", CONFIG, rows[:5])
     assert found.findings == [] and ("translation", 15, "100.0 %", 4) in found.tables[0].rows
 
 
@@ -92,7 +93,7 @@ def test_another_language_is_not_judged_by_english_rules():
 
 
 def test_rows_of_another_form_are_left_out():
-    assert coverage([pair(1, "Why?")], "sft", CONFIG).findings == []
+    assert coverage(asked([pair(1, "Why?")], "sft"), "sft", CONFIG).findings == []
 
 
 def test_documents_are_only_held_against_production():
