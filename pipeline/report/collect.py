@@ -85,12 +85,22 @@ class Run:
         return [node for node in self.nodes.values() if node.entry.get("produces") == "model"]
 
     @property
+    def judges(self) -> list[Node]:
+        """Reward models."""
+        return [node for node in self.nodes.values() if node.entry.get("produces") == "reward"]
+
+    @property
+    def steps(self) -> list[Node]:
+        """What is made one after another: models and reward models."""
+        return [node for node in self.nodes.values() if node.entry.get("produces") in ("model", "reward")]
+
+    @property
     def datasets(self) -> list[Node]:
         return [node for node in self.nodes.values() if node.entry.get("produces") == "data"]
 
     @property
     def trained(self) -> list[Node]:
-        return [node for node in self.models if node.kind != "base"]
+        return [node for node in self.steps if node.kind != "base"]
 
 
 def read_run(run_dir: Path, store_root: Path) -> Run:

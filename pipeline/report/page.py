@@ -8,6 +8,7 @@ from pipeline.report import outcome, plots, rendering, sections
 from pipeline.report.checks import checks
 from pipeline.report.collect import Run, read_run
 from pipeline.report.effect import effect
+from pipeline.report.judges import judges
 from pipeline.report.reinforcement import reinforcement
 
 
@@ -32,6 +33,7 @@ def view(run: Run, store_root: Path) -> dict[str, Any]:
         "datasets": sections.datasets(run),
         "checks": checks(run),
         "training": sections.training(run),
+        "judges": judges(run),
         "learned": reinforcement(run),
         "samples": sections.samples(run, found),
         "costs": sections.costs(run),

@@ -11,7 +11,8 @@ from pipeline.report.words import finite
 
 WIDTH, HEIGHT = 360, 200
 LEFT, RIGHT, TOP, BOTTOM = 52, 10, 10, 26
-SERIES = {"loss": "training loss", "rewards/accuracies": "chosen preferred, share of pairs"}
+SERIES = {"loss": "training loss", "rewards/accuracies": "chosen preferred, share of pairs",
+          "accuracy": "chosen preferred, share of pairs"}  # fmt: skip
 BARS = "▁▂▃▄▅▆▇█"
 
 
@@ -41,6 +42,28 @@ class Pair:
     left: list[tuple[float, str]]
     right: list[tuple[float, str]]
     turn: float | None  # pixel of the x that is marked
+
+
+@dataclass(frozen=True)
+class Point:
+    """One bin of a reliability diagram: a dot with the interval of its accuracy, above a bar as high as its share."""
+
+    x: float
+    y: float
+    low: float
+    high: float
+    bar: tuple[float, float, float, float]  # x, y, width, height
+    title: str
+
+
+@dataclass(frozen=True)
+class Reliability:
+    """Accuracy over confidence; on the diagonal a probability means what it says."""
+
+    points: list[Point]
+    xticks: list[tuple[float, str]]
+    yticks: list[tuple[float, str]]
+    diagonal: tuple[float, float, float, float]  # x1, y1, x2, y2
 
 
 @dataclass(frozen=True)
@@ -104,6 +127,25 @@ def pair(xs: list[float], ones: list[float], others: list[float], turn: float | 
     xticks = [(x.at(mark), f"{mark:g}") for mark in marks]
     marked = None if turn is None else x.at(turn)
     return Pair(path(left, ones), path(right, others), dots, xticks, left_ticks, right_ticks, marked)
+
+
+def reliability(bins: list[dict[str, Any]]) -> Reliability:
+    """The diagram of bins {low, high, n, confidence, accuracy, interval}; an empty bin has no point."""
+    x, y = Axis(0.5, 1.0, LEFT, WIDTH - 2 * RIGHT), Axis(0.0, 1.0, HEIGHT - BOTTOM, TOP)
+    most = max(part["n"] for part in bins)
+    points = [_point(part, x, y, most) for part in bins if part["n"]]
+    xticks, yticks = ([(axis.at(mark / 10), f"{10 * mark} %") for mark in marks]
+                      for axis, marks in ((x, range(5, 11)), (y, range(0, 11, 2))))  # fmt: skip
+    return Reliability(points, xticks, yticks, (x.at(0.5), y.at(0.5), x.at(1.0), y.at(1.0)))
+
+
+def _point(part: dict[str, Any], x: Axis, y: Axis, most: int) -> Point:
+    left, right = x.at(part["low"]) + 1, x.at(part["high"]) - 1
+    tall = 0.3 * (y.at(0.0) - y.at(1.0)) * part["n"] / most
+    low, high = part["interval"]
+    title = f"{part['n']} pairs: {100 * part['confidence']:.0f} % sure, {100 * part['accuracy']:.0f} % right"
+    bar = (left, round(y.at(0.0) - tall, 1), round(right - left, 1), round(tall, 1))
+    return Point(x.at(part["confidence"]), y.at(part["accuracy"]), y.at(low), y.at(high), bar, title)
 
 
 def moving_average(values: list[float], parts: int = 10) -> list[float]:

@@ -29,15 +29,21 @@ def box(node: Node) -> dict[str, Any]:
 
 
 def chain(run: Run) -> list[dict[str, Any]]:
-    """A box for each model, in order; `joined` says that it continues the box before it."""
+    """A box for each model and reward model, in order; `joined` says that it continues the box before it."""
     boxes: list[dict[str, Any]] = []
-    for node in run.models:
+    for node in run.steps:
         mark = box(node.evaluation) if node.evaluation else None
         joined = bool(boxes) and boxes[-1]["name"] in node.parents
         source = (run.config.get("model") or {}).get("source", "") if node.kind == "base" else ""
         links = {"joined": joined, "parents": node.parents, "sets": node.sets}
-        boxes.append({**box(node), **links, "eval": mark, "source": source})
+        boxes.append({**box(node), **links, "eval": mark, "source": source, "measured": held_out(node)})
     return boxes
+
+
+def held_out(node: Node) -> str:
+    """What a reward model is worth on the pairs that it measured itself on, in a few words."""
+    found = node.json("results/summary.json").get("accuracy") if node.entry.get("produces") == "reward" else None
+    return f"right on {words.share(found['value'])} of {words.count(found['n'])} held-out pairs" if found else ""
 
 
 def datasets(run: Run) -> list[dict[str, Any]]:
