@@ -14,6 +14,7 @@ from pipeline.context import Artifact, Context
 from pipeline.errors import ConfigError, DataError, StageFailed
 from pipeline.registry import Stage, register
 from stages.data import artifact
+from stages.data.shares import LATER
 from stages.models.adapters import peft_config
 from stages.models.chain import Policy, file_digest
 from stages.models.chat import IGNORE, Example, answer_ids, prompt_ids
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 class RewardConfig(TrainConfig):
     max_pairs: int = 0  # pairs of one epoch, drawn at random under the seed; 0 = all
     ensemble: int = 1  # members: adapters with heads, whose spread says how unsure the reward is
-    votes: Votes = field(default_factory=Votes)
+    votes: Votes = field(default_factory=Votes, metadata=LATER)
     normalise: Normalise = field(default_factory=Normalise)
 
 

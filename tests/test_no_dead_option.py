@@ -132,6 +132,18 @@ CHANGES = {
         "votes.margins": [0.1, 0.2, 0.3],
     },
     "kto": {**TRAINING, "max_rows": 5},
+    "reward": {
+        **TRAINING,
+        "max_pairs": 5,
+        "ensemble": 2,
+        "votes.targets": "hard",
+        "votes.smoothing": 0.1,
+        "votes.weights": "count",
+        "votes.margins": [0.1, 0.2, 0.3],
+        "normalise.answers": "chosen",
+        "normalise.count": 9,
+        "normalise.max_new_tokens": 9,
+    },
     "contract": {
         **PLACES,
         "seed": 7,
@@ -263,6 +275,8 @@ def readings(bench, base, sft, rows, tmp_path_factory):
     (heldout.path / "data" / "heldout.jsonl").write_text(json.dumps(rows.text(1)[0]) + "\n")
     sets = {name: bench.data(name, made) for name, made in (("text", rows.text(40)), ("pairs", rows.pairs(4)))}
     general = bench.data("general", rows.chat(8, start=700))
+    judged = bench.data("judged", rows.pairs(4))
+    (judged.path / "data" / "heldout.jsonl").write_text(json.dumps(rows.pairs(5)[4]) + "\n")
     (folder / "chats.jsonl").write_text("".join(json.dumps({"messages": r["messages"]}) + "\n" for r in rows.chat(8)))
     chats = bench.data("chats", rows.chat(8))
     one = {"max_steps": 1}
@@ -287,6 +301,7 @@ def readings(bench, base, sft, rows, tmp_path_factory):
          {"policy": sft.artifact}, {"train": sets["text"]}),
         (bench.config("dpo", data={"train": "d"}, train=one), {"policy": base}, {"train": sets["pairs"]}),
         (bench.config("kto", data={"train": "d"}, train=one), {"policy": base}, {"train": sets["pairs"]}),
+        (bench.config("reward", data={"train": "d"}, train=one), {"policy": base}, {"train": judged}),
         (check(kind="contract", stage="sft", training={"max_tokens": 100}), {"start": base}, prepared["sft"]),
         (check(kind="contract", stage="domain", training={"max_tokens": 9}), {"start": base}, prepared["domain"]),
         (evaluate(kind="evaluate", suites=suites), {"model": base}, {"heldout": heldout}),
@@ -361,7 +376,9 @@ TRAIN = {
     "loss_type": ["ipo"],
     "label_smoothing": 0.25,
     "precompute_ref_log_probs": False,
+    "center_rewards_coefficient": 0.01,
 }
+LIBRARY = {"sft": "SFTConfig", "domain": "SFTConfig", "dpo": "DPOConfig", "reward": "RewardConfig"}  # of TRL
 
 
 def built(config, tmp_path):
@@ -373,8 +390,7 @@ def built(config, tmp_path):
     fit = memory.plan(
         shape, tokens=8, batch=config.batch_size, memory=2**30, device="cpu", asked_rows=config.runtime.micro_batch
     )
-    library = trl.DPOConfig if config.kind == "dpo" else trl.SFTConfig
-    return arguments.build(library, config, rows=100, ckpt=tmp_path, device="cpu", fit=fit)
+    return arguments.build(getattr(trl, LIBRARY[config.kind]), config, rows=100, ckpt=tmp_path, device="cpu", fit=fit)
 
 
 def stage_file(kind):
@@ -382,7 +398,7 @@ def stage_file(kind):
     return kinds()[kind].config(kind=kind, batch_size=raw["batch_size"], train=raw["train"])
 
 
-@pytest.mark.parametrize("kind", ["sft", "domain", "dpo"])
+@pytest.mark.parametrize("kind", LIBRARY)
 def test_training_options_arrive_in_the_trainers_arguments(kind, tmp_path):
     config = stage_file(kind)
     for name, attributes in ARRIVES.items():
@@ -391,7 +407,7 @@ def test_training_options_arrive_in_the_trainers_arguments(kind, tmp_path):
             assert getattr(before, attribute) != getattr(after, attribute), name
 
 
-@pytest.mark.parametrize("kind", ["sft", "domain", "dpo"])
+@pytest.mark.parametrize("kind", LIBRARY)
 def test_every_train_key_of_conf_arrives_in_the_trainers_arguments(kind, tmp_path):
     config = stage_file(kind)
     for name in config.train:
