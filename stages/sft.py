@@ -4,7 +4,7 @@ import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pipeline.context import Artifact, Context
 from pipeline.errors import ConfigError
@@ -13,13 +13,16 @@ from stages.data import artifact, shares
 from stages.data.mixture import Part, Source, mix_sets
 from stages.data.tokenized import Tokenized
 from stages.models.adapters import peft_config
-from stages.models.chat import Example, chat_examples
+from stages.models.chat import Example, Size, chat_examples, size
 from stages.training import arguments, run
 from stages.training.config import TrainConfig, asked, check_data
 from stages.training.supervised import fit
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
+
+
+Counted = TypeVar("Counted", Example, Size)
 
 
 @dataclass
@@ -42,7 +45,11 @@ class Sft(Stage):
     def preview(
         self, config: SftConfig, tokenizer: "PreTrainedTokenizerBase", sets: Mapping[str, Artifact]
     ) -> dict[str, Any]:
-        _, parts, counts = realised(config, tokenizer, sets)
+        if config.mixture.asked:
+            _, parts, counts = _mixed(config, tokenizer, sets)
+        else:  # of a row nothing is held but what is counted
+            sizes = [size(example) for example in _examples(config, tokenizer, sets["train"])]
+            _, parts, counts = _one_set(config, sets["train"], sizes)
         return {**counts, "mixture": {name: asdict(part) for name, part in parts.items()}}
 
     def validate(self, config: SftConfig) -> None:
@@ -71,34 +78,37 @@ def realised(
     Depends on nothing but the arguments. `sets`: role -> data set. DataError for a mixture that cannot be had.
     """
     if not config.mixture.asked:
-        return _one_set(config, tokenizer, sets["train"])
+        examples = list(_examples(config, tokenizer, sets["train"]))
+        return _one_set(config, sets["train"], examples)
     return _mixed(config, tokenizer, sets)
 
 
+def _examples(config: SftConfig, tokenizer: "PreTrainedTokenizerBase", source: Artifact) -> Iterator[Example]:
+    return chat_examples(tokenizer, (row["messages"] for row in artifact.stream(source)), config.max_length)
+
+
 def _one_set(
-    config: SftConfig, tokenizer: "PreTrainedTokenizerBase", source: Artifact
-) -> tuple[list[Example], dict[str, Part], dict[str, Any]]:
-    rows = artifact.rows(source)
-    examples = list(chat_examples(tokenizer, (row["messages"] for row in rows), config.max_length))
+    config: SftConfig, source: Artifact, examples: Sequence[Counted]
+) -> tuple[list[Counted], dict[str, Part], dict[str, Any]]:
     kept = [example for example in examples if example.trained]
     chosen = _sample(kept, config.max_tokens, config.seed)
-    tokens = sum(len(example.ids) for example in chosen)
+    tokens = sum(example.tokens for example in chosen)
     trained = sum(example.trained for example in chosen)
     part = Part(1.0, 1.0, tokens, trained, len(chosen), round(len(chosen) / max(1, len(kept)), 3))
-    return chosen, {source.stage: part}, _counts(chosen, len(rows), len(rows) - len(kept))
+    return chosen, {source.stage: part}, _counts(chosen, len(examples), len(examples) - len(kept))
 
 
-def _counts(chosen: Sequence[Example], available: int, rejected: int) -> dict[str, Any]:
+def _counts(chosen: Sequence[Counted], available: int, rejected: int) -> dict[str, Any]:
     return {
         "rows_kept": len(chosen), "rows_rejected": rejected, "rows_available": available,
         "rows_cut": sum(example.cut for example in chosen),
         "rejected_because": {"no trained token left after max_length": rejected},
-        "tokens": sum(len(example.ids) for example in chosen),
+        "tokens": sum(example.tokens for example in chosen),
         "trained_tokens": sum(example.trained for example in chosen),
     }  # fmt: skip
 
 
-def _sample(examples: list[Example], max_tokens: int, seed: int) -> list[Example]:
+def _sample(examples: Sequence[Counted], max_tokens: int, seed: int) -> list[Counted]:
     """All examples, or a seeded random choice of about `max_tokens` tokens."""
     order = list(examples)
     random.Random(seed).shuffle(order)
@@ -106,9 +116,9 @@ def _sample(examples: list[Example], max_tokens: int, seed: int) -> list[Example
         return order
     taken, total = [], 0
     for example in order:
-        if total + len(example.ids) <= max_tokens:
+        if total + example.tokens <= max_tokens:
             taken.append(example)
-            total += len(example.ids)
+            total += example.tokens
     return taken
 
 

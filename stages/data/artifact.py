@@ -1,9 +1,12 @@
 """Reading a prepared data set: its rows, as its artifact holds them."""
 
 import json
-from collections.abc import Iterable, Iterator
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from itertools import accumulate
+from pathlib import Path
+from typing import Any, overload
 
 from pipeline.context import Artifact
 from pipeline.errors import DataError
@@ -38,17 +41,57 @@ def rows(artifact: Artifact, split: str = "train") -> list[dict[str, Any]]:
 
 def stream(artifact: Artifact, split: str = "train") -> Iterator[dict[str, Any]]:
     """The rows of `split` one by one. DataError when the set has no such part."""
-    path = artifact.path / "data" / f"{split}.jsonl"
-    if not path.is_file():
-        raise DataError(f"data set {artifact.stage} has no {split} part; set its `holdout` share, or use another set")
     left_out = artifact.dropped if isinstance(artifact, Reduced) and split == "train" else frozenset()
-    with path.open(encoding="utf-8") as lines:
+    with part(artifact, split).open(encoding="utf-8") as lines:
         for line in lines:
             row = json.loads(line)
             if row.get("id") not in left_out:
                 yield row
 
 
-def located(artifact: Artifact, split: str = "train") -> list[Located]:
-    """All rows of `split`, each with the file and the line that it was read from."""
-    return [Located(row, row["origin"]["file"], row["origin"]["line"]) for row in stream(artifact, split)]
+def part(artifact: Artifact, split: str) -> Path:
+    """The file of `split`. DataError when the set has none."""
+    path = artifact.path / "data" / f"{split}.jsonl"
+    if not path.is_file():
+        raise DataError(f"data set {artifact.stage} has no {split} part; set its `holdout` share, or use another set")
+    return path
+
+
+class Placed(Sequence[Located]):
+    """The rows of a file of JSON Lines, each with the file and the line that it was read from.
+
+    Only where they begin is held: each time that rows are asked for they are read again.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        with path.open("rb") as lines:
+            self.starts = array("Q", accumulate(map(len, lines), initial=0))
+
+    def __len__(self) -> int:
+        return len(self.starts) - 1
+
+    @overload
+    def __getitem__(self, place: int) -> Located: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[Located]: ...
+    def __getitem__(self, place: int | slice) -> Located | list[Located]:
+        if isinstance(place, int):
+            return next(self._at([range(len(self))[place]]))
+        return list(self._at(range(len(self))[place]))
+
+    def __iter__(self) -> Iterator[Located]:
+        return self._at(range(len(self)))
+
+    def _at(self, places: Iterable[int]) -> Iterator[Located]:
+        with self.path.open("rb") as file:
+            for place in places:
+                if file.tell() != self.starts[place]:
+                    file.seek(self.starts[place])
+                row = json.loads(file.readline())
+                yield Located(row, row["origin"]["file"], row["origin"]["line"])
+
+
+def located(artifact: Artifact, split: str = "train") -> Placed:
+    """The rows of `split` as they were prepared. DataError when the set has no such part."""
+    return Placed(part(artifact, split))

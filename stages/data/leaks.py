@@ -1,5 +1,6 @@
 """Leaks: training rows that a model is measured on as well. docs/leaks.md says what is compared and why."""
 
+from array import array
 from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from stages.data.said import Said, Text, said, texts
 KINDS = ("exact", "near", "overlap", "cluster")  # a row that shows several is told of by the first
 SHINGLE = 5  # words of the n-grams by which near-duplicates are told, as in `similar`
 ROWS = 1000  # training rows that are compared at a time
+NOTHING = 0  # instead of the key of a cluster, where a row has none
 SHOWN = 50  # letters of each of the two texts of an example
 CALLED = {
     "exact": "the same text",
@@ -84,6 +86,8 @@ def leaks(
     training: Mapping[str, Sequence[Located]], measured: Mapping[str, Sequence[Located]], config: LeakConfig
 ) -> list[Leak]:
     """Every training row that gives an item away, once, with the item that it is most like."""
+    if not any(map(len, measured.values())):
+        return []
     items = Measured(measured, config)
     return [leak for name, rows in training.items() for leak in items.given_away(name, rows)]
 
@@ -124,41 +128,48 @@ class Measured:
             parts = each.wholes if template else (*each.wholes, each.asked)
             _first(self.texts, [text.key for text in parts if len(text.codes) >= self.config.prompt_words], i)
             _first(self.sources, [source] if (source := _source(item)) else [], i)
-        groups = self._groups([self.items[i][1] for i in places], [self.said[i].asked.key for i in places])
+        groups = self._groups(
+            [_key(_source(self.items[i][1])) for i in places], [_key(self.said[i].asked.key) for i in places]
+        )
         numbers = np.array([groups[i - places.start] if i in places else -1 for i, _ in self.views], dtype=np.int64)
         for known in (self.near, self.overlap):
-            known.discount(numbers, self._most(len(set(groups))))
+            known.discount(numbers, self._most(len(np.unique(groups))))
 
-    def _groups(self, rows: Sequence[Located], asked: Sequence[Hashable]) -> list[int]:
+    def _groups(self, sources: Sequence[int], asked: Sequence[int]) -> np.ndarray:
         """Numbers for rows: equal for those about one thing, which are of one cluster or have the same prompt.
 
         What several such rows have in common is no template. Fewer clusters than can tell are topics or files.
         """
-        clusters = [_source(row) or ask for row, ask in zip(rows, asked, strict=True)]
-        few = len(set(clusters)) < 2 * self.config.fewest_groups
-        numbers: dict[Hashable, int] = {}
-        return [numbers.setdefault(key, len(numbers)) for key in (asked if few else clusters)]
+        prompts = np.array(asked, dtype=np.int64)
+        clusters = np.array(sources, dtype=np.int64)
+        clusters = np.where(clusters == NOTHING, prompts, clusters)
+        few = len(np.unique(clusters)) < 2 * self.config.fewest_groups
+        return np.unique(prompts if few else clusters, return_inverse=True)[1]
 
     def given_away(self, name: str, rows: Sequence[Located]) -> list[Leak]:
         """The leaks of one training set, in the order of its rows."""
         streams = Stream(self.near), Stream(self.overlap)
         best: dict[int, Hit] = {}
-        asked: list[int] = []
+        asked, sources = array("q"), array("q")
+        clustered: list[tuple[int, Hit]] = []
         for start in range(0, len(rows), ROWS):
-            part = [(start + i, said(located.row)) for i, located in enumerate(rows[start : start + ROWS])]
+            places = rows[start : start + ROWS]
+            part = [(start + i, said(located.row)) for i, located in enumerate(places)]
+            clustered += self._clustered(places, start)
+            sources.extend(_key(_source(located)) for located in places)
             best.update((i, ("exact", item, 1.0)) for i, each in part if (item := self._same(each)) is not None)
-            asked += [hash(each.asked.key) for _, each in part]
+            asked.extend(_key(each.asked.key) for _, each in part)
             compared = [(i, text.codes) for i, each in part for text in self._compared(each)]
             for stream in streams:
                 stream.add([i for i, _ in compared], [codes for _, codes in compared])
-        groups = np.array(self._groups(rows, asked), dtype=np.int64)
-        near, overlap = (stream.shared(groups, self._most(len(set(groups.tolist())))) for stream in streams)
+        groups = self._groups(sources, asked)
+        near, overlap = (stream.shared(groups, self._most(len(np.unique(groups)))) for stream in streams)
         passages = streams[1].shared(np.arange(len(rows)), self.config.clause)
         found = chain(
             self._best(near, self._near, self._reworded),
             self._best(overlap, self._overlap),
             self._best(passages, self._passage),
-            self._clustered(rows),
+            clustered,
         )
         for i, hit in sorted(found, key=lambda each: KINDS.index(each[1][0])):
             best.setdefault(i, hit)
@@ -202,9 +213,9 @@ class Measured:
         of_item, _ = shared.held()
         return "overlap", of_item, shared.common >= self.config.passage - self.config.ngram + 1
 
-    def _clustered(self, rows: Sequence[Located]) -> Iterator[tuple[int, Hit]]:
-        """Rows of a cluster of which an item is measured."""
-        for i, located in enumerate(rows):
+    def _clustered(self, rows: Sequence[Located], start: int) -> Iterator[tuple[int, Hit]]:
+        """Rows of a cluster of which an item is measured. `start`: the place of the first."""
+        for i, located in enumerate(rows, start):
             if (source := _source(located)) in self.sources:
                 yield i, ("cluster", self.sources[source], 1.0)
 
@@ -215,6 +226,11 @@ def _source(located: Located) -> tuple[str, str] | None:
     if cluster in (None, located.row.get("id")):
         return None
     return cluster, located.file if cluster.isdigit() else ""
+
+
+def _key(value: Hashable) -> int:
+    """A number that stands for it, NOTHING for None."""
+    return NOTHING if value is None else hash(value)
 
 
 def _first(known: dict[Any, int], keys: Iterable[Hashable], item: int) -> None:

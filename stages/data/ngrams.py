@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -103,13 +104,13 @@ class Stream:
     def __init__(self, known: Known) -> None:
         self.known = known
         self.parts: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
-        self.rows: list[int] = []  # of each text
+        self.rows = array("q")  # of each text
 
     def add(self, rows: Sequence[int], texts: Sequence[np.ndarray]) -> None:
         """Texts, each with the number of its row."""
         owners, places, sizes = self.known.hits(texts)
-        self.parts.append((owners + np.int32(len(self.rows)), places, sizes))
-        self.rows += rows
+        self.parts.append((owners + np.int32(len(self.rows)), places, sizes.astype(np.int32)))
+        self.rows.extend(rows)
 
     def shared(self, groups: np.ndarray, most: float) -> Iterator[Shared]:
         """All pairs of a row's text and a known one that share an n-gram which is common on neither side.

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from pipeline.errors import ConfigError, DataError
 
@@ -30,8 +30,24 @@ class Example:
     cut: bool = False  # the row was longer than `max_length` and lost its end
 
     @property
+    def tokens(self) -> int:
+        return len(self.ids)
+
+    @property
     def trained(self) -> int:
         return len(self.labels) - self.labels.count(IGNORE)
+
+
+class Size(NamedTuple):
+    """What is counted of an example."""
+
+    tokens: int
+    trained: int
+    cut: bool
+
+
+def size(example: Example) -> Size:
+    return Size(example.tokens, example.trained, example.cut)
 
 
 def render(tokenizer: "PreTrainedTokenizerBase", messages: list[dict], *, generation_prompt: bool) -> str:

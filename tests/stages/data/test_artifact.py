@@ -23,6 +23,18 @@ def test_a_row_comes_with_its_file_and_line(made):
     assert rows(made) == [found.row]
 
 
+def test_rows_are_found_by_their_place(made):
+    lines = [json.dumps({"id": f"é{i}", "origin": {"file": "a.jsonl", "line": 2 * i}}) + "\n" for i in range(9)]
+    (made.path / "data" / "train.jsonl").write_text("".join(lines))
+    found = located(made)
+    everything = list(found)
+    assert [each.line for each in everything] == [0, 2, 4, 6, 8, 10, 12, 14, 16] and len(found) == 9
+    assert found[8] == found[-1] == everything[8] and found[3].row["id"] == "é3"
+    assert found[2:5] == everything[2:5] and found[::4] == everything[::4] and found[20:] == []
+    with pytest.raises(IndexError):
+        found[9]
+
+
 def test_rows_can_be_left_out_in_several_goes(made):
     file = made.path / "data" / "train.jsonl"
     file.write_text("".join(json.dumps({"id": name, "text": name}) + "\n" for name in "abc"))

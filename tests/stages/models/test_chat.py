@@ -7,6 +7,7 @@ from stages.models.chat import (
     IGNORE,
     answer_ids,
     chat_example,
+    chat_examples,
     document_prefix,
     encode,
     prompt_ids,
@@ -50,6 +51,13 @@ def trained_runs(example):
             runs.append(run)
             run = []
     return runs
+
+
+def test_many_conversations_are_encoded_as_each_by_itself(toy, monkeypatch):
+    monkeypatch.setattr("stages.models.chat.TOGETHER", 2)
+    several = [TWO, ONE, TWO[:2], ONE[:1], TWO]
+    found = list(chat_examples(toy, iter(several), 24))
+    assert found == [chat_example(toy, messages, 24) for messages in several] and len(found) == 5
 
 
 @pytest.mark.parametrize("pad_is_eos", [False, True])
