@@ -30,6 +30,7 @@ CREDIT = {
     "Changed: filtered, shortened, and given the roles user and assistant.",
     "authored": "Prompts and answers of the project's own (`stages/data/legal/authored`), under the project's licence.",
 }
+SIMULATED = "The votes are simulated: no person has judged these pairs."
 NOTE = "Labels are published opinions, not legal advice."
 
 
@@ -158,6 +159,40 @@ def legal_pairs(options: PairOptions, seed: int) -> Iterator[dict[str, Any]]:
         ],
         seed,
     )
+
+
+@dataclass
+class VoteOptions(PairOptions):
+    """`legal_votes`: these pairs, and how they are judged."""
+
+    annotators: int = 5
+    each: int = 3  # votes on one pair
+    best: float = 0.95  # how often the best annotator prefers the better answer
+    worst: float = 0.6  # how often the worst one does; the others are evenly spread between
+    ties: float = 0.05  # share of votes that see no difference
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.each <= self.annotators:
+            raise ValueError(f"each must be from 1 to annotators={self.annotators}, not {self.each}")
+        for name in ("best", "worst", "ties"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} must be from 0 to 1, not {getattr(self, name)}")
+
+
+@builder(
+    "legal_votes",
+    format="votes",
+    options=VoteOptions,
+    packages=FACTS,
+    files=(SPLIT, PROMPTS, AUTHORED / "general_pairs.jsonl", AUTHORED / "safety_pairs.jsonl"),
+    attribution=f"{SIMULATED}\n\n{credit(*FACTS, 'authored')}",
+)
+def legal_votes(options: VoteOptions, seed: int) -> Iterator[dict[str, Any]]:
+    """The pairs of `legal_pairs` as votes of simulated annotators of known accuracy."""
+    from stages.data.legal import simulated
+
+    accuracy = simulated.accuracies(options.annotators, options.best, options.worst)
+    yield from simulated.voted(legal_pairs(options, seed), accuracy, options.each, options.ties, seed)
 
 
 @dataclass
