@@ -39,7 +39,8 @@ TOP = [  # key of an experiment -> its type
     ("identity", schema.Identity),
 ]
 CHOOSES = ("models",)  # says what is built, not what comes out
-STAGES = ("sft", "domain", "dpo")  # `base` and `evaluate` are made from `model` and `eval`; `prepare` stands under data
+# `base` and `evaluate` are made from `model` and `eval`; `prepare` stands under data.
+STAGES = ("sft", "domain", "dpo", "reward")
 
 NOTES = {  # meanings of keys that their names nearly give away, so that the code has no comment for them
     "name": "name of the experiment; its runs are kept under it",
@@ -54,6 +55,9 @@ NOTES = {  # meanings of keys that their names nearly give away, so that the cod
     "peft.alpha": "the adapter's output is scaled by alpha / r",
     "peft.dropout": "on the adapter's input, while training",
     "inputs.policy": "the stage whose model it continues",
+    "votes.targets": "hard: the majority; share: of the votes; dawid_skene: votes by how reliable each annotator is",
+    "votes.weights": "none; count: by the number of votes; confidence: by how far the target is from a half",
+    "votes.margins": "log-odds by which the better answer leads: slightly better, better, much better",
 }
 
 Row = tuple[str, str, str, bool]  # key, default, meaning, part of the id

@@ -14,7 +14,7 @@ ANSWERS = ("policy", "chosen")
 class Normalise:
     """Which answers earn 0 on average, with a standard deviation of 1."""
 
-    answers: str = "policy"  # what the input policy writes to prompts of the training set; or that set's chosen answers
+    answers: str = "policy"  # policy: what the input policy writes to training prompts; chosen: the training set's own
     count: int = 64  # answers
     max_new_tokens: int = 128  # of an answer that the policy writes; a longer one is cut, and ended there
 
