@@ -105,7 +105,7 @@ def without_leaks(ctx: Context) -> tuple[list[Finding], dict[str, Artifact]]:
     """
     config: ContractConfig = ctx.config.contract
     sets = {role: trained_on(ctx, role) for role in ctx.data if role in own(ctx) or role.startswith(UPSTREAM)}
-    training: dict[str, list[Located]] = {}
+    training: dict[str, Sequence[Located]] = {}
     for source in sets.values():  # a set in several roles: as the stage reads it that leaves fewest rows out
         rows = artifact.located(source)
         training[source.stage] = max(rows, training.get(source.stage, rows), key=len)

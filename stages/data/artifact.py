@@ -4,7 +4,6 @@ import json
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
 from pathlib import Path
 from typing import Any, overload
 
@@ -41,12 +40,17 @@ def rows(artifact: Artifact, split: str = "train") -> list[dict[str, Any]]:
 
 def stream(artifact: Artifact, split: str = "train") -> Iterator[dict[str, Any]]:
     """The rows of `split` one by one. DataError when the set has no such part."""
-    left_out = artifact.dropped if isinstance(artifact, Reduced) and split == "train" else frozenset()
+    gone = left_out(artifact, split)
     with part(artifact, split).open(encoding="utf-8") as lines:
         for line in lines:
             row = json.loads(line)
-            if row.get("id") not in left_out:
+            if row.get("id") not in gone:
                 yield row
+
+
+def left_out(artifact: Artifact, split: str) -> frozenset[str]:
+    """Ids of the rows of `split` that are not read."""
+    return artifact.dropped if isinstance(artifact, Reduced) and split == "train" else frozenset()
 
 
 def part(artifact: Artifact, split: str) -> Path:
@@ -63,13 +67,17 @@ class Placed(Sequence[Located]):
     Only where they begin is held: each time that rows are asked for they are read again.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, left_out: frozenset[str] = frozenset()) -> None:
         self.path = path
+        self.starts, start = array("Q"), 0
         with path.open("rb") as lines:
-            self.starts = array("Q", accumulate(map(len, lines), initial=0))
+            for line in lines:
+                if not left_out or json.loads(line).get("id") not in left_out:
+                    self.starts.append(start)
+                start += len(line)
 
     def __len__(self) -> int:
-        return len(self.starts) - 1
+        return len(self.starts)
 
     @overload
     def __getitem__(self, place: int) -> Located: ...
@@ -93,5 +101,5 @@ class Placed(Sequence[Located]):
 
 
 def located(artifact: Artifact, split: str = "train") -> Placed:
-    """The rows of `split` as they were prepared. DataError when the set has no such part."""
-    return Placed(part(artifact, split))
+    """The rows of `split`, each with its place. DataError when the set has no such part."""
+    return Placed(part(artifact, split), left_out(artifact, split))

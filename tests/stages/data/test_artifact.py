@@ -37,10 +37,13 @@ def test_rows_are_found_by_their_place(made):
 
 def test_rows_can_be_left_out_in_several_goes(made):
     file = made.path / "data" / "train.jsonl"
-    file.write_text("".join(json.dumps({"id": name, "text": name}) + "\n" for name in "abc"))
+    file.write_text(
+        "".join(json.dumps({"id": name, "text": name, "origin": {"file": "a", "line": 1}}) + "\n" for name in "abc")
+    )
     (made.path / "data" / "heldout.jsonl").write_text(file.read_text())
     fewer = without(without(made, ["a"]), ["b"])
     assert [row["id"] for row in rows(fewer)] == ["c"] and fewer.id == made.id
+    assert [each.row["id"] for each in located(fewer)] == ["c"] == [located(fewer)[0].row["id"]]
     assert [row["id"] for row in rows(fewer, "heldout")] == ["a", "b", "c"]  # only what is trained on
     assert without(made, ()) is made
 
