@@ -18,6 +18,9 @@ def text_of(rendered, trained=None):
     return "".join(piece.text for piece in rendered.pieces if trained is None or piece.trained is trained)
 
 
+SEEN = st.text(min_size=1, max_size=20).filter(lambda text: not blank(text))
+
+
 def only(samples):
     (one,) = samples
     return one
@@ -76,7 +79,7 @@ def test_spaces_survive_a_tokenizer_that_drops_them_at_the_beginning(metaspace, 
     assert "May I sell it?" in text_of(rendered, trained=False)
 
 
-@given(st.lists(st.text(min_size=1, max_size=20).filter(lambda text: not blank(text)), min_size=2, max_size=2), st.integers(1, 60))
+@given(st.lists(SEEN, min_size=2, max_size=2), st.integers(1, 60))
 def test_the_pieces_are_the_whole_text_whatever_it_is(tokenizer, texts, max_length):
     from stages.data.findings import Located
 
