@@ -9,22 +9,20 @@ import time
 import traceback
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from pipeline.data_verb import data
 from pipeline.display import Screen, duration
 from pipeline.errors import ConfigError, JourneymanError
+from pipeline.planned import Planned, announce, first_fold, opened_folds, plan_of, plans_of_folds, require_stage
 
 if TYPE_CHECKING:
-    from pipeline.config import Loaded
     from pipeline.folds import Chain
-    from pipeline.planner import Plan
     from pipeline.store import Store, Stored
 
 Answer = tuple[int, Any]  # exit code, and the document for --json
-Planned = tuple["Loaded", "Store", "Plan"]
 
 USAGE = """journeyman VERB [overrides...] [options]
 
@@ -135,18 +133,12 @@ def _run(options: argparse.Namespace, screen: Screen) -> Answer:
         if opened:
             screen.say(f"{folds.told(opened)} for each cell of the sweep")
         return _multirun(options, screen, opened)
-    planned = _plan_of(options, options.overrides)
-    opened = _opened(planned)
+    planned = plan_of(options, options.overrides)
+    opened = opened_folds(planned)
     if not opened:
         return _cell(options, screen, planned, options.begin)
     screen.say(folds.told(opened))
     return _multirun(options, screen, opened)
-
-
-def _opened(planned: Planned) -> dict[str, int]:
-    """data set -> number of its folds, of the sets that the plan uses and whose fold nobody chose."""
-    loaded, _, plan = planned
-    return {name: k for name, k in loaded.opened.items() if name in plan.nodes}
 
 
 def _opened_by_sweep(options: argparse.Namespace) -> dict[str, int]:
@@ -165,7 +157,7 @@ def _cell(options: argparse.Namespace, screen: Screen, planned: Planned, begin: 
     from pipeline.runner import Run, execute
 
     loaded, store, plan = planned
-    _announce(screen, loaded, store, plan)
+    announce(screen, loaded, store, plan)
     run = Run(plan, store, loaded, screen, options.debug, begin)
     code = execute(run)
     options.built |= {stage["id"] for stage in run.record["stages"].values() if stage["status"] in ("BUILT", "RESUMED")}
@@ -197,8 +189,8 @@ def _multirun(options: argparse.Namespace, screen: Screen, opened: dict[str, int
 
 
 def _cell_of_sweep(options: argparse.Namespace, screen: Screen, overrides: Sequence[str], begin: float) -> Answer:
-    planned = _plan_of(options, overrides)
-    if opened := _opened(planned):
+    planned = plan_of(options, overrides)
+    if opened := opened_folds(planned):
         raise ConfigError(
             f"{' and '.join(f'data.{name}.split.fold' for name in opened)}: open in this cell of the sweep and not in "
             "its first one; give a value, or a command of its own for each experiment"
@@ -222,8 +214,8 @@ def _summaries(screen: Screen, chains: "Sequence[Chain]") -> dict[str, Any]:
 def _plan(options: argparse.Namespace, screen: Screen) -> Answer:
     from pipeline.runner import check_configs
 
-    loaded, store, plan = _plan_of(options, options.overrides)
-    _announce(screen, loaded, store, plan)
+    loaded, store, plan = plan_of(options, options.overrides)
+    announce(screen, loaded, store, plan)
     check_configs(plan)
     _other_folds(options, screen, (loaded, store, plan))
     return 0, {"experiment": plan.experiment.name, "stages": plan.table()}
@@ -232,39 +224,30 @@ def _plan(options: argparse.Namespace, screen: Screen) -> Answer:
 def _other_folds(options: argparse.Namespace, screen: Screen, first: Planned) -> None:
     """One line for each further fold: what it builds that no fold before it builds."""
     seen = {node.id for node in first[2].to_build}
-    for fold, (_, _, plan) in list(_folds(options, first).items())[1:]:
+    for fold, (_, _, plan) in list(plans_of_folds(options, first).items())[1:]:
         names = [node.name for node in plan.to_build if node.id not in seen]
         screen.say(f"  fold {fold}: {'builds ' + ', '.join(names) if names else 'all up to date'}")
         seen |= {node.id for node in plan.to_build}
 
 
-def _folds(options: argparse.Namespace, first: Planned) -> dict[int, Planned]:
-    """Plans of all folds that are open, or the only plan."""
-    from pipeline import folds
-
-    opened = _opened(first)
-    rest = range(1, folds.number(opened)) if opened else ()
-    return {0: first} | {n: _plan_of(options, [*options.overrides, *folds.at(opened, n)]) for n in rest}
-
-
 def _status(options: argparse.Namespace, screen: Screen) -> Answer:
-    loaded, store, plan = _plan_of(options, options.overrides)
+    loaded, store, plan = plan_of(options, options.overrides)
     for node in plan.to_build:
         if store.locked(node.id):
             node.status, node.reason = "RUNNING", "another process builds it now"
-    _announce(screen, loaded, store, plan)
+    announce(screen, loaded, store, plan)
     return 0, {"experiment": plan.experiment.name, "stages": plan.table(extra=True)}
 
 
 def _explain(options: argparse.Namespace, screen: Screen) -> Answer:
     from pipeline.explain import explain
 
-    loaded, store, plan = _plan_of(options, options.overrides)
+    loaded, store, plan = plan_of(options, options.overrides)
     if not options.names:
         raise ConfigError(f"explain needs a stage: {', '.join(plan.nodes)}")
-    _known(options.names[0], plan)
+    require_stage(options.names[0], plan)
     found = explain(plan, store, options.names[0])
-    for line in _first_fold((loaded, store, plan)):
+    for line in first_fold((loaded, store, plan)):
         screen.say(line)
     screen.say(f"{found.stage} ({found.id}): {screen.status(found.status, 0)}: {found.reason}")
     for cause in found.causes:
@@ -277,15 +260,15 @@ def _explain(options: argparse.Namespace, screen: Screen) -> Answer:
 
 
 def _show(options: argparse.Namespace, screen: Screen) -> Answer:
-    loaded, store, plan = _plan_of(options, options.overrides)
+    loaded, store, plan = plan_of(options, options.overrides)
     if not options.names:
-        _announce(screen, loaded, store, plan)
+        announce(screen, loaded, store, plan)
         return 0, {"experiment": plan.experiment.name, "stages": plan.table(extra=True)}
-    _known(options.names[0], plan)
+    require_stage(options.names[0], plan)
     stored = plan.nodes[options.names[0]].stored
     if stored is None:
         raise ConfigError(f"{options.names[0]} is not built with this configuration; `journeyman run` builds it")
-    for line in _first_fold((loaded, store, plan)):
+    for line in first_fold((loaded, store, plan)):
         screen.say(line)
     _show_artifact(screen, store, stored)
     return 0, dict(stored.manifest)
@@ -307,64 +290,6 @@ def _show_artifact(screen: Screen, store: "Store", stored: "Stored") -> None:
             *((key, f"{value:.6g}") for key, value in manifest["metrics"].items()),
         ]
     )
-
-
-def _data(options: argparse.Namespace, screen: Screen) -> Answer:
-    match options.names:
-        case ["inspect", path]:
-            return _inspect(options, screen, path)
-        case ["check"]:
-            return _check(options, screen)
-    raise ConfigError("data check experiment=NAME, or data inspect FILE [format=... layout=... on_error=salvage]")
-
-
-def _check(options: argparse.Namespace, screen: Screen) -> Answer:
-    """Exit code 4 where a check finds an error."""
-    from pipeline.display import sentence
-
-    first = _plan_of(options, options.overrides)
-    plans = _folds(options, first)
-    found = _found(options, screen, plans)
-    plan = first[2]
-    if not found:
-        screen.say("no stage of this experiment has a contract for its data")
-    for check, findings in found.items():
-        screen.say(f"{check}: {len(findings) or 'no'} finding{'' if len(findings) == 1 else 's'}")
-        for finding in findings:
-            some = ", ".join(map(str, finding["folds"])) if len(finding.get("folds", plans)) < len(plans) else ""
-            screen.say(f"  {finding['level']}{f' (fold {some})' if some else ''}: {sentence(finding)}")
-        for page in sorted(plan.nodes[check].stored.path.glob("quality/*/quality.html")):  # type: ignore[union-attr]
-            screen.say(f"  {page}")
-    broken = any(finding["level"] == "error" for findings in found.values() for finding in findings)
-    return 4 if broken else 0, {"experiment": plan.experiment.name, "checks": found}
-
-
-def _found(options: argparse.Namespace, screen: Screen, plans: dict[int, Planned]) -> dict[str, list[dict[str, Any]]]:
-    """check -> its findings; of several folds together, each with the folds that have it."""
-    from pipeline.folds import merge
-    from pipeline.runner import Run, check_data
-
-    together: dict[str, list[dict[str, Any]]] = {}
-    for fold, (loaded, store, plan) in plans.items():
-        if len(plans) > 1:
-            screen.say(f"fold {fold}")
-        found = check_data(Run(plan, store, loaded, screen, options.debug, options.begin))
-        if len(plans) == 1:
-            return found
-        for check, findings in found.items():
-            merge(together.setdefault(check, []), findings, fold)
-    return together
-
-
-def _inspect(options: argparse.Namespace, screen: Screen, path: str) -> Answer:
-    """The kind `prepare` knows files and rows, the engine does not."""
-    from pipeline.registry import load_kinds
-
-    settings = dict(word.split("=", 1) for word in options.overrides if "=" in word)
-    found = load_kinds()["prepare"].stage().inspect(path, settings)
-    for line in found.lines():
-        screen.say(line)
-    return found.exit_code, found.json()
 
 
 def _pins(options: argparse.Namespace, screen: Screen) -> Answer:
@@ -394,8 +319,8 @@ def _find(options: argparse.Namespace, store: "Store", what: str) -> "Stored":
         raise ConfigError(f"{what} is the beginning of {len(by_id)} ids; give more digits")
     if not any(word.startswith("experiment=") for word in options.overrides):
         raise ConfigError(f"there is no artifact {what}; to pin a stage by name, add experiment=NAME")
-    _, _, plan = _plan_of(options, options.overrides)
-    _known(what, plan)
+    _, _, plan = plan_of(options, options.overrides)
+    require_stage(what, plan)
     stored = plan.nodes[what].stored
     if stored is None:
         raise ConfigError(f"{what} is not built with this configuration: {plan.nodes[what].reason}")
@@ -418,58 +343,6 @@ def _gc(options: argparse.Namespace, screen: Screen) -> Answer:
     return 0, {**names, "bytes": sweep.bytes, "applied": options.apply}
 
 
-# -- what verbs share ---------------------------------------------------------------------------------------------
-def _plan_of(options: argparse.Namespace, overrides: Sequence[str]) -> Planned:
-    """Where folds are left open, the plan of the first one."""
-    from pipeline.config import load
-    from pipeline.fingerprint import use_cache
-    from pipeline.folds import at, left_open
-    from pipeline.planner import make_plan
-    from pipeline.store import Store
-
-    loaded = load(overrides, options.config_dir, _warm_ahead if options.verb == "run" else lambda: None)
-    if opened := left_open(loaded.experiment):
-        loaded = replace(load([*overrides, *at(opened, 0)], options.config_dir), opened=opened)
-    store = Store(Path(loaded.experiment.store.root or "store"))
-    use_cache(store.cache / "files.json")
-    force = [name for item in options.force for name in item.split(",")]
-    choice = {"start": options.start, "until": options.until, "force": force, "fresh": options.built}
-    return loaded, store, make_plan(loaded.experiment, store, **choice)
-
-
-def _warm_ahead() -> None:
-    from pipeline.children import warm_ahead
-
-    warm_ahead()
-
-
-def _announce(screen: Screen, loaded: "Loaded", store: "Store", plan: "Plan") -> None:
-    from pipeline.explain import drifted
-
-    screen.say(f"{plan.experiment.name} in {store.root}")
-    for sentence in (*loaded.chosen, *_first_fold((loaded, store, plan))):
-        screen.say(sentence)
-    screen.plan(plan)
-    names = drifted(plan, store)
-    if names:
-        screen.say(
-            f"note: built by other code or packages: {', '.join(names)} (`explain STAGE` lists it, --force rebuilds)"
-        )
-
-
-def _first_fold(planned: Planned) -> list[str]:
-    """Sentences that say of which fold a verb speaks where nobody chose one."""
-    first = "data.{}.split.fold=0 (the first of {} folds; `run` makes a chain for each)"
-    return [first.format(name, k) for name, k in _opened(planned).items()]
-
-
-def _known(name: str, plan: "Plan") -> None:
-    from pipeline.typed import nearest
-
-    if name not in plan.nodes:
-        raise ConfigError(f"there is no stage '{name}'{nearest(name, plan.nodes)}; known: {', '.join(plan.nodes)}")
-
-
 def _store(options: argparse.Namespace) -> "Store":
     from pipeline.compose import store_root
     from pipeline.search import config_folders
@@ -484,7 +357,7 @@ VERBS: dict[str, Callable[[argparse.Namespace, Screen], Answer]] = {
     "status": _status,
     "explain": _explain,
     "show": _show,
-    "data": _data,
+    "data": data,
     "pins": _pins,
     "gc": _gc,
 }
