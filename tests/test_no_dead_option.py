@@ -26,6 +26,7 @@ from stages.data.contract.config import ContractConfig
 from stages.data.shares import Mixture
 from stages.data.split import Split
 from stages.domain import Rehearsal
+from stages.rl.guards import Guards
 
 CONF = Path(importlib.import_module("conf").__path__[0])
 RUNTIME = {
@@ -79,6 +80,7 @@ def others(config, prefix):
     return found
 
 
+ONLINE = {**TRAINING, "reward": {"terms": {"short": {"kind": "length", "free": 3}}}, **others(Guards(), "guards.")}
 # kind -> option -> another value. Options of which a user sees nothing are in UNREACHABLE, refused ones in REFUSED.
 CHANGES = {
     "base": {f"model.{name}": value for name, value in MODEL.items()},
@@ -132,6 +134,8 @@ CHANGES = {
         "votes.margins": [0.1, 0.2, 0.3],
     },
     "kto": {**TRAINING, "max_rows": 5},
+    "grpo": ONLINE,
+    "rloo": ONLINE,
     "reward": {
         **TRAINING,
         "max_pairs": 5,
@@ -219,7 +223,7 @@ def test_a_change_arrives_in_the_identity_unless_it_says_how_or_where(kind):
         if name in PLACES:
             continue
         found = leaf_diff(canonical(config), canonical(changed(config, name, value)))
-        if name.startswith("runtime.") or name == "contract":
+        if name.startswith(("runtime.", "guards.")) or name == "contract":
             assert found == [], name
         else:
             assert found and all(change.key.startswith(name) for change in found), name
@@ -265,6 +269,14 @@ def traced(config, seen, prefix=""):
     return made
 
 
+ANSWERS = {
+    "batch_size": 2,
+    "reward": {"terms": {"short": {"kind": "length", "free": 3}}},
+    "guards": Guards(window=2),
+    "train": {"num_generations": 2, "max_completion_length": 4, "max_steps": 4, "beta": 0.1},
+}
+
+
 @pytest.fixture(scope="session")
 def readings(bench, base, sft, rows, tmp_path_factory):
     """kind -> names of the options that its stage reads while it is checked and runs on a toy."""
@@ -301,6 +313,8 @@ def readings(bench, base, sft, rows, tmp_path_factory):
          {"policy": sft.artifact}, {"train": sets["text"]}),
         (bench.config("dpo", data={"train": "d"}, train=one), {"policy": base}, {"train": sets["pairs"]}),
         (bench.config("kto", data={"train": "d"}, train=one), {"policy": base}, {"train": sets["pairs"]}),
+        *((bench.config(name, data={"train": "d"}, **ANSWERS), {"policy": base}, {"train": sets["pairs"]})
+          for name in ("grpo", "rloo")),
         (bench.config("reward", data={"train": "d"}, train=one), {"policy": base}, {"train": judged}),
         (check(kind="contract", stage="sft", training={"max_tokens": 100}), {"start": base}, prepared["sft"]),
         (check(kind="contract", stage="domain", training={"max_tokens": 9}), {"start": base}, prepared["domain"]),

@@ -7,6 +7,7 @@ answered likewise (`ends`). TRL's own stays the reference in the tests, and is w
 """
 
 import functools
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import StageFailed
@@ -50,9 +51,16 @@ def why_not(model: "PreTrainedModel") -> str | None:
         return "attention dropout"
     if getattr(config, "use_bidirectional_attention", False):
         return "attention in both directions"
+    if _temperature(model) != 1.0 and getattr(config, "final_logit_softcapping", None) is not None:
+        return "answers drawn at another temperature than 1 from capped logits"
     if BY_LENGTH & _rope_types(config):
         return "rotary positions that depend on the length of the batch"
     return next(filter(None, map(lora.forbids_sharing, _low_rank_layers(model))), None)
+
+
+def _temperature(model: "PreTrainedModel") -> float:
+    """That at which the answers were drawn, as a trainer that draws them itself leaves it on the model."""
+    return float(getattr(model, "answer_temperature", 1.0))
 
 
 def _judges(model: "PreTrainedModel") -> bool:
@@ -169,8 +177,9 @@ def log_probs(
         input_ids=row.ids, position_ids=row.tree.positions(), attention_mask=no_mask(row.ids.device), tree=row.tree,
         use_cache=False,
     ).last_hidden_state[0]  # fmt: skip
-    output = model.get_output_embeddings()
-    scores = head.score(hidden[row.after], output.weight, output.bias, row.targets, head.logits_of(model))
+    output, plain = model.get_output_embeddings(), head.logits_of(model)
+    logits = replace(plain, scale=plain.scale / _temperature(model))
+    scores = head.score(hidden[row.after], output.weight, output.bias, row.targets, logits)
     return _spread(scores, row, labels[:, 1:] != layout.IGNORE)
 
 

@@ -36,8 +36,7 @@ class Roles:
         """Inside, the model computes as `role`; afterwards as before."""
         layers = self._layers()
         before = [(layer._active_adapter, layer._disable_adapters) for layer in layers]
-        for layer in layers:
-            layer._active_adapter, layer._disable_adapters = list(self.adapters[role]), not self.adapters[role]
+        self.switch(role)
         try:
             yield
         finally:
@@ -46,7 +45,8 @@ class Roles:
 
     def switch(self, role: str) -> None:
         """The model computes as `role` from now on."""
-        self.playing(role).__enter__()
+        for layer in self._layers():
+            layer._active_adapter, layer._disable_adapters = list(self.adapters[role]), not self.adapters[role]
 
     def add_frozen(self, name: str, layers: Layers) -> None:
         """An adapter as it was trained: it is in no role yet, and never receives a gradient."""

@@ -26,6 +26,9 @@ RESUMED = "a checkpoint must hold all that resuming needs"
 PUBLISHED = "a trained adapter goes to the store, nowhere else"
 MASKED = "assistant turns are trained, prompts are not; text is trained whole"
 ONE_REFERENCE = "the reference is the input policy and stays it"
+WRITTEN = "answers are written by the model itself, in this process"
+EACH_BATCH = "each batch is answered anew; set the stage's `batch_size`, and `train.num_iterations` to use it longer"
+SHOWN = "samples.jsonl of the artifact has answers"
 
 # What Journeyman itself decides or does not read, and where a user says it instead.
 OWNED = {
@@ -74,6 +77,24 @@ OWNED = {
     **dict.fromkeys(("eval_use_gather_object", "per_device_eval_batch_size", "prediction_loss_only"), EVALUATION),
     **dict.fromkeys(("load_best_model_at_end", "metric_for_best_model", "greater_is_better"), EVALUATION),
     **dict.fromkeys(("include_for_metrics", "batch_eval_metrics", "bf16_full_eval", "fp16_full_eval"), EVALUATION),
+    **dict.fromkeys(("generation_batch_size", "steps_per_generation"), EACH_BATCH),
+    **dict.fromkeys(("num_completions_to_print", "log_unique_prompts", "log_completions_hub_repo"), SHOWN),
+    **dict.fromkeys(("log_completions", "log_multimodal"), SHOWN),
+    **dict.fromkeys(("min_p", "repetition_penalty", "generation_kwargs", "cache_implementation"), WRITTEN),
+    **dict.fromkeys(("use_vllm", "vllm_mode", "vllm_model_impl", "vllm_enable_sleep_mode"), WRITTEN),
+    **dict.fromkeys(("vllm_structured_outputs_regex", "vllm_server_base_url", "vllm_server_host"), WRITTEN),
+    **dict.fromkeys(("vllm_server_port", "vllm_server_timeout", "vllm_group_port"), WRITTEN),
+    **dict.fromkeys(("vllm_gpu_memory_utilization", "vllm_max_model_length", "vllm_tensor_parallel_size"), WRITTEN),
+    **dict.fromkeys(("vllm_importance_sampling_correction", "vllm_importance_sampling_mode"), WRITTEN),
+    **dict.fromkeys(("vllm_importance_sampling_clip_max", "vllm_importance_sampling_clip_min"), WRITTEN),
+    **dict.fromkeys(("vllm_importance_sampling_cap", "ds3_gather_for_generation"), WRITTEN),
+    **dict.fromkeys(("use_transformers_continuous_batching", "transformers_continuous_batching_config"), WRITTEN),
+    **dict.fromkeys(("use_transformers_paged", "max_tool_calling_iterations"), WRITTEN),
+    **dict.fromkeys(("reward_weights", "multi_objective_aggregation"), "set `reward.weights`"),
+    "reward_clip_range": "set `reward.clip`",
+    "chat_template_kwargs": "set `model.chat_template`",
+    "num_generations_eval": EVALUATION,
+    "cast_lm_head_to_fp32": "the output layer is computed in the model's own dtype",
     **dict.fromkeys(("sync_ref_model", "ref_model_mixup_alpha", "ref_model_sync_steps"), ONE_REFERENCE),
 }
 
@@ -85,6 +106,8 @@ CHOICES = {
         "apo_zero", "apo_down", "discopop", "sft", "sigmoid_norm",
     ),
     ("KTOConfig", "loss_type"): ("kto", "apo_zero_unpaired"),
+    ("GRPOConfig", "loss_type"): ("grpo", "bnpo", "dr_grpo", "dapo", "cispo", "sapo", "vespo", "luspo"),
+    ("GRPOConfig", "importance_sampling_level"): ("token", "sequence"),
     ("DPOConfig", "f_divergence_type"): ("reverse_kl", "forward_kl", "js_divergence", "alpha_divergence"),
 }  # fmt: skip
 
@@ -111,7 +134,10 @@ def check(arguments: type, config: TrainConfig) -> None:
             "set step: trl or leave it out"
         )
     try:
-        arguments(output_dir=os.devnull, report_to=[], use_cpu=True, bf16=False, **config.train)
+        arguments(
+            output_dir=os.devnull, report_to=[], use_cpu=True, bf16=False,
+            per_device_train_batch_size=config.batch_size, **config.train,
+        )  # fmt: skip
     except (ValueError, TypeError, NotImplementedError) as error:
         raise ConfigError(f"train: {arguments.__name__} refuses these values: {error}") from None
 
@@ -168,16 +194,17 @@ def build(
     steps = train.get("max_steps", -1)
     if steps <= 0:
         steps = math.ceil(math.ceil(rows / config.batch_size) * train.get("num_train_epochs", 1.0))
-    defaults = {
+    defaults: dict[str, Any] = {
         _checkpointing(arguments, train): fit.checkpointing,
         "num_train_epochs": 1.0,
         "warmup_steps": 0,
         "disable_tqdm": True,
     }
+    if "max_length" in {f.name for f in dataclasses.fields(arguments)}:
+        defaults["max_length"] = config.max_length
     return arguments(
         **defaults | train,
         output_dir=str(ckpt),
-        max_length=config.max_length,
         seed=config.seed,
         data_seed=config.seed,
         per_device_train_batch_size=micro,

@@ -59,7 +59,8 @@ def test_owned_keys_are_refused_and_say_where_to_set_it(trl):
 
 
 def test_owned_keys_exist_in_the_library(trl):
-    known = {f.name for kind in (trl.SFTConfig, trl.DPOConfig) for f in dataclasses.fields(kind)}
+    libraries = (trl.SFTConfig, trl.DPOConfig, trl.KTOConfig, trl.GRPOConfig, trl.RLOOConfig)
+    known = {f.name for library in libraries for f in dataclasses.fields(library)}
     assert arguments.OWNED.keys() <= known
 
 
