@@ -293,22 +293,21 @@ def _measure(
 
     ctx, pairs = training.ctx, [pair.judged for pair in held]
     sequences = [pair.sequences[side] for side in (0, 1) for pair in held]
-    raw = [_scores(training.model, member, [*training.usual, *sequences]) for member in members]
-    reloaded = [scores[: len(training.usual)] for scores in raw]
-    before = [each.usual for each in trained]
-    probes.require(ctx, [survives_reload(before, reloaded, training.model.dtype)])
-    scores = _held_scores(members, [each[len(training.usual) :] for each in raw], held)
+    reloaded, raw = zip(*(_scores(training.model, each, training.usual, sequences) for each in members), strict=True)
+    probes.require(ctx, [survives_reload([each.usual for each in trained], reloaded, training.model.dtype)])
+    scores = _held_scores(members, raw, held)
     found = heldout.examine(pairs, scores)
     heldout.write(pairs, scores, found, ctx.out / "results")
     ctx.record("alarms", heldout.alarms(found))
     return heldout.metrics(found)
 
 
-def _scores(model: "PeftModel", member: Member, sequences: Sequence[list[int]]) -> "Tensor":
+def _scores(model: "PeftModel", member: Member, *groups: Sequence[list[int]]) -> "list[Tensor]":
+    """A published member's raw scores of the sequences in each group."""
     from stages.rewards import classifier
 
     classifier.load(model, member)
-    return raw_scores(classifier.trunk(model), member.weight, sequences)
+    return [raw_scores(classifier.trunk(model), member.weight, group) for group in groups]
 
 
 def _held_scores(members: Sequence[Member], raw: Sequence["Tensor"], held: Sequence[Pair]) -> "Scores":

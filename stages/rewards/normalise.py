@@ -16,7 +16,7 @@ class Normalise:
 
     answers: str = "policy"  # policy: what the input policy writes to training prompts; chosen: the training set's own
     count: int = 64  # answers
-    max_new_tokens: int = 128  # of an answer that the policy writes; a longer one is cut, and ended there
+    max_new_tokens: int = 64  # of an answer that the policy writes; a longer one is cut, and ended there
 
 
 def check(asked: Normalise) -> None:

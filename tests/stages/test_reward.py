@@ -86,11 +86,7 @@ def test_answers_of_the_input_policy_are_usual_by_default(reward):
 
 @pytest.mark.parametrize("value", [0.0, math.nan])
 def test_scores_without_a_scale_are_a_failure(train_reward, monkeypatch, value):
-    from stages.rewards import classifier
-
-    monkeypatch.setattr(classifier, "head_weight", lambda model: torch.full((64,), value))
-    monkeypatch.setattr("stages.rewards.probes.head_weight", lambda model: torch.zeros(64))
-    monkeypatch.setattr("stages.rewards.probes.tolerance", lambda dtype: math.inf)
+    monkeypatch.setattr("stages.reward.raw_scores", lambda trunk, weight, ids: torch.full((len(ids),), value))
     with pytest.raises(StageFailed, match=r"8 answers that rewards are normalised on get scores without a scale"):
         train_reward(train={"max_steps": 1})
 
@@ -276,6 +272,7 @@ def test_every_probe_is_asked_of_every_member(reward):
         "reward_survives_reload",
     ]  # fmt: skip
     assert all(probe["passed"] for probe in probes)
+    assert probes[-1]["detail"].endswith("differ from the trained model's by 0")  # in the same batches: not a bit
 
 
 def test_a_head_that_is_not_saved_as_trained_is_a_failure(train_reward, monkeypatch):

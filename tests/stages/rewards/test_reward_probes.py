@@ -74,3 +74,18 @@ def test_a_reloaded_member_scores_the_same():
     one, other = torch.tensor([1.0, 2.0]), torch.tensor([3.0, -1.0])
     assert probes.survives_reload([one, other], [one, other + 1e-4], torch.float32).passed
     assert not probes.survives_reload([one, other], [one, other + torch.tensor([0.0, 0.1])], torch.float32).passed
+
+
+def test_on_a_base_of_16_bits_rounding_is_no_fault_and_padding_with_eos_still_is(domain, tokenizer, tmp_path):
+    from trl import RewardConfig
+
+    policy = load_policy(domain.artifact, domain.ctx.lineage, device="cpu")
+    policy.model.to(torch.bfloat16)
+    model = classifier.adapted(classifier.as_classifier(policy).model, peft_config(PeftConfig(r=4, alpha=8.0)))
+    classifier.draw(model, 1)
+    args = RewardConfig(output_dir=str(tmp_path), report_to=[], use_cpu=True, bf16=False)
+    pairs = [(IDS, [5, 6, 2]), ([9, 10, 11, 12, 2], [9, 2])]
+    made = reward_trainer(model, args, as_dataset(pairs, [(1.0, 0.0, 1.0)] * 2), tokenizer)
+    assert probes.eos_is_judged(made, 2).passed
+    made.data_collator.pad_token_id = made.model.config.get_text_config().pad_token_id = 2
+    assert not probes.eos_is_judged(made, 2).passed
