@@ -285,14 +285,14 @@ class Ppo:
         """Of the answers as they were sampled. `kl` in nats of an answer, by the estimator of the config."""
         answers, mask = experience.answers, experience.mask
         returns, values = experience.returns[mask], experience.values[mask]
-        left = (returns - values).var(unbiased=False) / returns.var(unbiased=False).clamp(min=1e-8)
+        spread, left = (float(x.var(unbiased=False)) for x in (returns, returns - values))
         return {
             **parts.means(),
             **({f"gold{name.removeprefix('reward')}": value for name, value in gold.means().items()} if gold else {}),
             "kl": float(experience.kl.sum(dim=1).mean()),
             "kl_token": float(experience.kl[mask].mean()),
             "kl_coef": self.kl_coef,
-            "explained_variance": 1 - float(left),
+            "explained_variance": 1 - left / spread if spread > 1e-8 else 0.0,
             "response_length": float(mask.sum(dim=1).float().mean()),
             "eos_share": sum(answers.ended) / len(answers.ended),
             "repetition": sum(map(repetition, answers.ids)) / len(answers.ids),

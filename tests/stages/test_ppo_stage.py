@@ -1,0 +1,242 @@
+"""`ppo` as a stage: its reward model sits on the policy's base, it is measured, and a kill changes nothing."""
+
+import json
+import pickle
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+
+from pipeline.errors import ConfigError, DataError
+from pipeline.registry import kind
+from pipeline.schema import PeftConfig, Runtime
+from stages.models.chain import Chain, load_policy
+from stages.rl.config import PpoTrain, Rollouts, ValueFunction
+
+SHORT = {"terms": {"short": {"kind": "length", "target": 4}}}
+HELPFUL = {"terms": {"helpful": {"kind": "model", "input": "reward"}}}
+
+
+@pytest.fixture(scope="session")
+def prompts(bench, rows):
+    asked = [{"id": r["id"], "prompt": r["prompt"], "check": {"type": "words", "min": 3}} for r in rows.pairs(12)]
+    return bench.data("prompts", asked)
+
+
+@pytest.fixture(scope="session")
+def reward(bench, domain, rows):
+    """A reward model on `domain`, of two members."""
+    data = {"train": bench.data("judged", rows.pairs(12)), "heldout": bench.data("unseen", rows.pairs(6))}
+    (data["heldout"].path / "data" / "heldout.jsonl").write_text(
+        (data["heldout"].path / "data" / "train.jsonl").read_text()
+    )
+    return bench.train("reward", domain.artifact, data, ensemble=2).artifact
+
+
+@pytest.fixture
+def config():
+    """config(**settings) -> a PpoConfig of three quick updates."""
+
+    def make(**settings):
+        usual = {
+            "kind": "ppo", "inputs": {"policy": "domain"}, "data": {"train": "prompts"}, "max_length": 64,
+            "batch_size": 4, "peft": PeftConfig(r=4, alpha=8.0), "reward": SHORT,
+            "runtime": Runtime(threads=1, device="cpu", logging_steps=1, micro_batch=2),
+            "rollout": Rollouts(max_new_tokens=6),
+        }  # fmt: skip
+        train = {"max_steps": 3, "minibatches": 2, "num_ppo_epochs": 2, "learning_rate": 5e-3}
+        made = {**usual, **settings, "train": PpoTrain(**{**train, **settings.get("train", {})})}
+        return kind("ppo").config(**made)
+
+    return make
+
+
+def validated(config):
+    kind("ppo").stage().validate(config)
+
+
+def history(made):
+    return [json.loads(line) for line in (made.artifact.path / "history.jsonl").read_text().splitlines()]
+
+
+def test_a_reward_model_scores_the_answers_and_the_policy_moves(bench, domain, reward, prompts, config):
+    asked = config(
+        inputs={"policy": "domain", "reward": "reward"}, reward=HELPFUL, gold={"terms": {"right": {"kind": "checker"}}},
+        value=ValueFunction(init="reward"),
+    )  # fmt: skip
+    validated(asked)
+    made = bench.run(bench.context("ppo", asked, {"policy": domain.artifact, "reward": reward}, {"train": prompts}))
+    logged = history(made)
+    assert [entry["update"] for entry in logged] == [0, 1, 2]
+    assert {"reward", "reward/helpful", "gold", "gold/right", "kl", "eos_share", "clip_share"} <= logged[0].keys()
+    assert logged[0]["kl"] == 0 and logged[2]["kl"] != 0
+    assert {p["name"] for p in made.sections["probes"]} >= {"kl_starts_at_0", "ratio_starts_at_1", "starts_at_input"}
+    chain = Chain.read(made.artifact)
+    assert [ref.stage for ref in chain.adapters] == ["sft", "domain", "ppo"]
+    loaded = load_policy(made.artifact, dict(bench.made), device="cpu")
+    assert loaded.chain == chain
+
+
+def test_the_scores_are_those_of_the_published_reward_model(bench, domain, reward, prompts, config, monkeypatch):
+    """Loaded by itself it says the same of the same answers: the mean of its members, normalised."""
+    from stages.rewards.model import read_members, score
+    from stages.rl.ppo import Ppo
+
+    seen = []
+    real = Ppo._judge
+
+    def judge(self, rewarded, answers, learn):
+        parts = real(self, rewarded, answers, learn)
+        seen.append((answers, parts.total))
+        return parts
+
+    monkeypatch.setattr(Ppo, "_judge", judge)
+    asked = config(inputs={"policy": "domain", "reward": "reward"}, reward=HELPFUL, train={"max_steps": 2})
+    bench.run(bench.context("ppo", asked, {"policy": domain.artifact, "reward": reward}, {"train": prompts}))
+    judge_alone = load_policy(reward, dict(bench.made), device="cpu")
+    members = read_members(reward)
+    for answers, total in seen:  # the second after the policy has changed
+        raw = score(judge_alone, members, [p + a for p, a in zip(answers.prompts, answers.ids, strict=True)])
+        expected = sum(member.reward(one) for member, one in zip(members, raw, strict=True)) / len(members)
+        assert total.tolist() == pytest.approx(expected.tolist(), abs=2e-3)
+
+
+def test_a_value_function_may_begin_as_the_reward_model_on_an_adapter_of_its_own(
+    bench, domain, reward, prompts, config
+):
+    asked = config(
+        inputs={"policy": "domain", "reward": "reward"}, reward=HELPFUL, train={"max_steps": 1},
+        value=ValueFunction(init="reward", adapter=True),
+    )  # fmt: skip
+    made = bench.run(bench.context("ppo", asked, {"policy": domain.artifact, "reward": reward}, {"train": prompts}))
+    assert history(made)[0]["first_ratio_error"] == 0
+
+
+def test_without_the_fused_step_the_numbers_are_the_same(bench, domain, prompts, config):
+    found = [
+        history(bench.run(bench.context("ppo", config(step=step), {"policy": domain.artifact}, {"train": prompts})))
+        for step in ("fast", "plain")
+    ]
+    for one, other in zip(*found, strict=True):
+        assert one == pytest.approx(other, rel=1e-3, abs=1e-4)
+
+
+# -- a run that was killed ----------------------------------------------------------------------------------------
+CHILD = """
+import pickle, sys
+from pipeline.registry import kind
+ctx = pickle.load(open(sys.argv[1], "rb"))
+kind("ppo").stage().run(ctx)
+"""
+
+
+def files(folder):
+    return {name: (folder / name).read_bytes() for name in (
+        "model/adapter/adapter_model.safetensors", "model/model.json", "history.jsonl", "samples.jsonl",
+    )}  # fmt: skip
+
+
+@pytest.mark.slow
+def test_killed_runs_go_on_as_if_nothing_had_happened(bench, domain, prompts, config, tmp_path):
+    """Over 10 s: four processes load the libraries, three of which are killed."""
+    asked = config(
+        train={"max_steps": 8, "kl_target": 0.1, "lr_scheduler_type": "cosine"},
+        reward={"terms": {"short": {"kind": "length", "target": 4}, "some": {"kind": "length", "target": 3,
+                "at_least": 0.9}}},
+    )  # fmt: skip
+    asked.runtime = replace(asked.runtime, save_steps=1)
+    whole = bench.run(bench.context("ppo", asked, {"policy": domain.artifact}, {"train": prompts}))
+    ctx = bench.context("ppo", asked, {"policy": domain.artifact}, {"train": prompts})
+    ctx.id = whole.ctx.id  # the same artifact: its name is in its chain
+    (tmp_path / "ctx").write_bytes(pickle.dumps(ctx))
+    command = [sys.executable, "-c", CHILD, str(tmp_path / "ctx")]
+    for updates in (1, 4, 6):
+        child = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+        while sampled(ctx.ckpt) < updates and running(child):
+            pass
+        child.send_signal(signal.SIGKILL)
+        child.wait()
+    subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
+    assert files(ctx.out) == files(whole.artifact.path)
+
+
+def running(child):
+    try:
+        return child.wait(timeout=0.002) is None
+    except subprocess.TimeoutExpired:
+        return True
+
+
+def sampled(ckpt):
+    """How many updates the run has written samples of."""
+    samples = ckpt / "samples.jsonl"
+    lines = samples.read_text().splitlines(keepends=True) if samples.is_file() else []
+    return len({json.loads(line)["update"] for line in lines if line.endswith("\n")})
+
+
+@pytest.mark.parametrize("where", ["_sample", "_experience", "_step", "_tensors", "rename"])
+def test_a_run_that_dies_anywhere_goes_on_as_if_it_had_not(bench, domain, prompts, config, monkeypatch, where):
+    from pathlib import Path
+
+    from stages.rl import resume
+    from stages.rl.ppo import Ppo
+
+    asked = config(train={"max_steps": 4})
+    asked.runtime = replace(asked.runtime, save_steps=1)
+    whole = bench.run(bench.context("ppo", asked, {"policy": domain.artifact}, {"train": prompts}))
+    ctx = bench.context("ppo", asked, {"policy": domain.artifact}, {"train": prompts})
+    ctx.id = whole.ctx.id
+    owner = {"_tensors": resume, "rename": Path}.get(where, Ppo)
+    real, calls = getattr(owner, where), []
+
+    def dies(*args, **kwargs):
+        calls.append(1)
+        if len(calls) == 3 and (where != "rename" or "checkpoint" in str(args[1])):
+            raise KeyboardInterrupt
+        return real(*args, **kwargs)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(owner, where, dies)
+        with pytest.raises(KeyboardInterrupt):
+            kind("ppo").stage().run(ctx)
+    resumed = bench.context("ppo", asked, {"policy": domain.artifact}, {"train": prompts}, ckpt=ctx.ckpt)
+    resumed.id = whole.ctx.id
+    kind("ppo").stage().run(resumed)
+    assert files(resumed.out) == files(whole.artifact.path)
+
+
+# -- what cannot work ---------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    "settings, message",
+    [
+        ({"reward": {}}, "reward.terms: name at least one term"),
+        ({"reward": HELPFUL}, "reward.terms.helpful.input=reward: the stage has no such input"),
+        ({"inputs": {"policy": "a", "reward": "r"}}, "inputs.reward: no term of `reward` or `gold` reads"),
+        ({"value": ValueFunction(init="judge")}, "value.init=judge: use one of fresh"),
+        ({"peft": PeftConfig(dropout=0.1)}, "peft.dropout: PPO compares"),
+        ({"rollout": Rollouts(temperature=0.0)}, "rollout.temperature=0: PPO learns from answers that differ"),
+        ({"rollout": Rollouts(max_new_tokens=64)}, "leaves no room for a prompt"),
+        ({"rollout": Rollouts(samples=3)}, "rollout.samples=3 does not divide the 8 answers"),
+        ({"step": "trl"}, "step=trl: use one of fast, plain"),
+        ({"train": {"kl_estimator": "k2"}}, "train.kl_estimator=k2: use one of k1, k3"),
+        ({"train": {"clip_range": 0.0}}, "train.clip_range=0.0: must be above 0"),
+        ({"train": {"lam": 1.5}}, "train.lam=1.5: must be in 0..1"),
+        ({"train": {"kl_coef": 0.0, "kl_target": 1.0}}, "train.kl_coef=0 cannot adapt"),
+        ({"data": {}}, "data.train: name the data set of prompts"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_what_cannot_work_is_refused_before_anything_runs(config, settings, message):
+    with pytest.raises(ConfigError, match=message.replace("`", ".").replace("(", ".")):
+        validated(config(**settings))
+
+
+def test_prompts_without_room_are_counted_and_none_at_all_refused(bench, base, prompts, rows, config):
+    long = {"id": "long", "prompt": [{"role": "user", "content": "copy the work " * 60}]}
+    mixed = bench.data("prompts", [*({"id": r["id"], "prompt": r["prompt"]} for r in rows.pairs(3)), long])
+    made = bench.run(bench.context("ppo", config(train={"max_steps": 1}), {"policy": base}, {"train": mixed}))
+    assert (made.sections["data"]["rows_kept"], made.sections["data"]["rows_rejected"]) == (3, 1)
+    with pytest.raises(DataError, match=r"none of 1 prompts has at most 58 tokens; raise max_length"):
+        bench.run(bench.context("ppo", config(), {"policy": base}, {"train": bench.data("prompts", [long])}))
