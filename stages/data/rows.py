@@ -80,7 +80,10 @@ def layout_of(raw: Any, format: str) -> Layout:
     found = formats.find(raw, format)
     if found is None:
         wanted = ("instruction", "output") if format == "chat" and "instruction" in raw else NEEDS[format]
-        missing = next((name for name in wanted if name not in raw), wanted[-1])
+        missing = next((name for name in wanted if name not in raw), None)
+        if missing is None:
+            values = ", ".join(f"'{name}'" for name in wanted)
+            raise RowError(f"has values in {values} that no layout knows; expected {EXAMPLES[format]}")
         has = ", ".join(map(str, raw)) or "none"
         raise RowError(f"has no field '{missing}' (it has: {has}); expected {EXAMPLES[format]}")
     return found

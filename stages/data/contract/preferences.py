@@ -75,17 +75,16 @@ def length_bias(scope: Scope) -> Found | None:
 def _length_told(
     scope: Scope, pairs: Sequence[tuple[int, str, str]], word: str, heavy: Sequence[int], of: int
 ) -> Found:
-    best = sum(len(best.split()) for _, best, _ in pairs) / len(pairs)
-    worst = sum(len(worst.split()) for _, _, worst in pairs) / len(pairs)
-    lengths = {i: (len(best.split()), len(worst.split())) for i, best, worst in pairs}
+    best, worst = (sum(len(pair[place]) for pair in pairs) / len(pairs) for place in (1, 2))
+    lengths = {i: (len(best), len(worst)) for i, best, worst in pairs}
     return Found(
-        [Mark(i, f"{lengths[i][0]} words over {lengths[i][1]}") for i in heavy],
-        f"The {word} answer is preferred in {share(len(heavy), of)} pairs; preferred answers have {best:.0f} words "
+        [Mark(i, f"{lengths[i][0]} letters over {lengths[i][1]}") for i in heavy],
+        f"The {word} answer is preferred in {share(len(heavy), of)} pairs; preferred answers have {best:.0f} letters "
         f"on average, the others {worst:.0f}. A model can learn the length in place of the quality.",
         f"Add pairs in which the {word} answer is the worse one, or take out pairs in which nothing but the length "
         "tells them apart.",
         of=of,
-        detail={"share": len(heavy) / of, "words_preferred": best, "words_other": worst},
+        detail={"share": len(heavy) / of, "letters_preferred": best, "letters_other": worst},
     )
 
 

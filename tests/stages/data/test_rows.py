@@ -59,6 +59,12 @@ def test_an_id_depends_on_the_content_alone():
         ("chat", {"prompt": "\ud83d", "response": "x"}, "half a surrogate pair"),
         ("chat", {"id": 7, "prompt": "a", "response": "b"}, "'id' must be a non-empty string"),
         ("chat", {"tags": "legal", "prompt": "a", "response": "b"}, "'tags' must be a list"),
+        (
+            "label",
+            {"prompt": "a", "completion": "b", "label": "maybe"},
+            "has values in 'prompt', 'completion', 'label' ",
+        ),
+        ("label", {"prompt": "a", "completion": "b", "label": None}, 'that no layout knows; expected {"prompt"'),
         ("text", {"body": "x"}, "has no field 'text' \\(it has: body\\)"),
         ("preference", {"prompt": "a", "chosen": "b"}, "has no field 'rejected'"),
         ("preference", {"prompt": "a", "chosen": "b", "rejected": "b "}, "are the same text"),

@@ -91,7 +91,7 @@ def test_preferences_that_follow_one_order_never_contradict(seed):
 def test_length_bias_of_either_direction():
     found = length_bias(scope_of("dpo", pairs(80, 100)))
     assert "longer answer is preferred in 80 of 100" in found.message
-    assert found.detail["words_preferred"] == pytest.approx(0.8 * 3 + 0.2 * 1)
+    assert found.detail["letters_preferred"] == pytest.approx(0.8 * len("long answer here") + 0.2 * len("short"))
     assert len(found.marks) == 80
     assert "shorter answer is preferred in 80 of 100" in length_bias(scope_of("dpo", pairs(20, 100))).message
 
