@@ -45,11 +45,8 @@ ASKED = re.compile(  # a prompt that speaks of languages may be answered in any
 @lru_cache(maxsize=2**14)
 def _shares(text: str) -> dict[str, float]:
     """Language -> probability, the most likely first, without those that it is unlikely in; those of SAME are one."""
-    name, probability = identifier().classify(text)
-    if probability >= SURE:
-        return {SAME.get(name, name): probability}
     shares: Counter[str] = Counter()
-    for name, probability in identifier().rank(text):
+    for name, probability in identifier().likely(text, SURE):
         shares[SAME.get(name, name)] += probability
     (first, *others) = shares.most_common()
     return dict([first, *(share for share in others if share[1] > UNLIKELY)])
@@ -57,8 +54,13 @@ def _shares(text: str) -> dict[str, float]:
 
 def languages(text: str, letters: int) -> list[dict[str, float]]:
     """Probabilities of the languages (ISO 639) of a text's start, and of a long one's end; none for too few letters."""
+    return [_shares(prose) for prose in _prose(text, letters)]
+
+
+def _prose(text: str, letters: int) -> list[str]:
+    """What is looked at of a text; nothing of too few letters."""
     windows = (" ".join(NO_PROSE.sub(" ", window).split()) for window in _windows(without_code(text)))
-    return [_shares(prose) for prose in windows if _letters(prose) >= letters]
+    return [prose for prose in windows if _letters(prose) >= letters]
 
 
 def _letters(text: str) -> int:
@@ -123,7 +125,11 @@ def language_mix(scope: Scope) -> Found | None:
 
 def spoken_in(items: Sequence[Item], scope: Scope) -> list[Spoken]:
     """The languages of each item."""
-    return [_spoken(item, scope.config.language_letters) for item in items]
+    letters = scope.config.language_letters
+    identifier().read(
+        prose for item in items for text in (item.prompt, *item.answers) for prose in _prose(text, letters)
+    )
+    return [_spoken(item, letters) for item in items]
 
 
 def _spoken(item: Item, letters: int) -> Spoken:

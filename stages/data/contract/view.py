@@ -47,7 +47,7 @@ CALLED = {
 ANSWERS = {"text": ("text",), "preference": ("chosen", "rejected"), "votes": ("a", "b"), "label": ("completion",)}
 CODE = re.compile(r"```.*?(?:```|\Z)|`[^`\n]+`", re.DOTALL)
 WORD = re.compile(r"\w+")
-PART = 250  # items that a process reads at once
+PART = 100  # items that a process reads at once
 
 
 @dataclass(frozen=True, slots=True)

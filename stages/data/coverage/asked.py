@@ -4,9 +4,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from stages.data.contract import structure
+from stages.data.contract.identifier import identifier
 from stages.data.contract.view import READS, Item, Scope, form_of, item
 from stages.data.coverage import edges, refusals, tasks
-from stages.data.coverage.reading import ENGLISH, UNKNOWN, language
+from stages.data.coverage.reading import ENGLISH, UNKNOWN, language, starts
 from stages.data.coverage.refusals import Taught
 from stages.data.findings import Located
 
@@ -24,7 +25,7 @@ class Asked:
 
     @property
     def text(self) -> str:
-        return self.requests[-1] if self.requests else self.item.row.get("text", "")
+        return _text(self.item, self.requests)
 
     @property
     def english(self) -> bool:
@@ -32,7 +33,7 @@ class Asked:
         return self.language in (ENGLISH, UNKNOWN)
 
 
-Told = tuple[tuple[str, ...], str, str, tuple[str, ...], Taught | None]  # all of Asked but its item
+Told = tuple[str, str, tuple[str, ...], Taught | None]  # all of Asked but what the item says itself
 
 
 def asked(rows: Sequence[Located], stage: str) -> list[Asked]:
@@ -43,7 +44,8 @@ def asked(rows: Sequence[Located], stage: str) -> list[Asked]:
 
 def asked_of(scope: Scope) -> list[Asked]:
     """The rows of a scope that fit its stage."""
-    return [Asked(each, *told) for each, told in zip(scope.items, scope.each(asked_in), strict=True)]
+    told = zip(scope.items, scope.each(asked_in), strict=True)
+    return [Asked(each, _requests(each), *of_each) for each, of_each in told]
 
 
 def production(rows: Iterable[Located]) -> list[Asked]:
@@ -59,18 +61,26 @@ def production(rows: Iterable[Located]) -> list[Asked]:
 
 def asked_in(items: Sequence[Item], scope: Scope) -> list[Told]:
     """What coverage asks of each item."""
+    identifier().read(starts(_text(each, _requests(each)) for each in items))
     return [_told(each) for each in items]
 
 
 def _asked(each: Item) -> Asked:
-    return Asked(each, *_told(each))
+    return Asked(each, _requests(each), *_told(each))
 
 
 def _told(each: Item) -> Told:
-    row = each.row
-    turns = row.get("messages") or row.get("prompt") or []
-    requests = tuple(turn.get("content") or "" for turn in turns if turn["role"] == "user")
-    text = requests[-1] if requests else row.get("text", "")
+    requests = _requests(each)
+    text = _text(each, requests)
     spoken = language(text)
     signs = edges.signs(text) if spoken in (ENGLISH, UNKNOWN) else ()
-    return requests, spoken, tasks.task_of(text), signs, refusals.taught(each, requests)
+    return spoken, tasks.task_of(text), signs, refusals.taught(each, requests)
+
+
+def _requests(each: Item) -> tuple[str, ...]:
+    turns = each.row.get("messages") or each.row.get("prompt") or []
+    return tuple(turn.get("content") or "" for turn in turns if turn["role"] == "user")
+
+
+def _text(each: Item, requests: Sequence[str]) -> str:
+    return requests[-1] if requests else each.row.get("text", "")

@@ -1,6 +1,7 @@
 """A text as the rules of coverage read it: its words, and its language where there is enough of it to tell."""
 
 import re
+from collections.abc import Iterable, Iterator
 
 from stages.data.contract.identifier import identifier
 
@@ -19,10 +20,19 @@ def words(text: str) -> list[str]:
 def language(text: str) -> str:
     """The two letters of the text's language, or UNKNOWN where there is too little of it to tell."""
     start = text[:ASKED_LETTERS]
-    if sum(map(str.isalpha, start)) < LETTERS:
+    if not _tells(start):
         return UNKNOWN if start.isascii() else _by_script(start)
     name, probability = identifier().classify(start)
     return name if probability >= SURE else UNKNOWN
+
+
+def starts(texts: Iterable[str]) -> Iterator[str]:
+    """What the model is asked about, of texts that have enough for it."""
+    return filter(_tells, (text[:ASKED_LETTERS] for text in texts))
+
+
+def _tells(start: str) -> bool:
+    return sum(map(str.isalpha, start)) >= LETTERS
 
 
 def _by_script(text: str) -> str:

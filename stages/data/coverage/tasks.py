@@ -8,6 +8,7 @@ import re
 from functools import cache
 
 from stages.data.coverage.task_rules import ASKING, BOILERPLATE, COURTESY, RULES
+from stages.data.literals import Sought
 
 TASKS = {  # type -> what to collect where it is missing
     "question_answering": "questions of fact and requests to explain or compare",
@@ -39,8 +40,8 @@ WEAK = ("question_answering", "advice", "chat", OTHER)  # types that a passage b
 
 
 @cache
-def _rules() -> tuple[tuple[str, re.Pattern[str]], ...]:
-    return tuple((task, re.compile("|".join(patterns), re.MULTILINE)) for task, *patterns in RULES)
+def _rules() -> tuple[tuple[str, Sought], ...]:
+    return tuple((task, Sought(patterns, re.MULTILINE)) for task, *patterns in RULES)
 
 
 _BOILERPLATE, _COURTESY, _ASKING = (
@@ -62,7 +63,7 @@ def task_of(prompt: str) -> str:
 
 
 def _first(said: str) -> str:
-    return next((task for task, rule in _rules() if rule.search(said)), OTHER)
+    return next((task for task, rule in _rules() if rule.found(said)), OTHER)
 
 
 def _asking_parts(prompt: str) -> list[str]:
