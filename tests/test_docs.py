@@ -176,9 +176,9 @@ def test_the_command_page_names_every_verb_option_and_exit_code():
 
 
 def test_the_page_on_probes_names_every_probe_and_nothing_else():
-    source = (ROOT / "stages" / "training" / "probes.py").read_text()
-    probes = set(re.findall(r'Probe\(\s*"(\w+)"', source))
-    stated = re.findall(r"^\| `(\w+)` \| (?:sft|domain|dpo)", named("probes.md"), re.M)
+    sources = [ROOT / "stages" / folder / "probes.py" for folder in ("training", "rewards")]
+    probes = {name for source in sources for name in re.findall(r'Probe\(\s*"(\w+)"', source.read_text())}
+    stated = re.findall(r"^\| `(\w+)` \| (?:sft|domain|dpo|kto|reward)", named("probes.md"), re.M)
     assert probes == set(stated)
     assert set(re.findall(r'"name": "(\w+)"', (ROOT / "stages" / "dpo.py").read_text())) <= words(named("probes.md"))
 
