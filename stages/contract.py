@@ -118,8 +118,7 @@ def without_leaks(ctx: Context) -> tuple[list[Finding], dict[str, Artifact]]:
     left_out = leaks.dropped(found) if dropping else {}
     (ctx.out / artifact.DROPPED).write_text(json.dumps(left_out, indent=1) + "\n")
     told = leaks.finding(found, sum(map(len, training.values())), dropping)
-    found_here = [] if told is None else [told]
-    findings = [accepted(each, config) for each in found_here] if dropping else levelled(found_here, config)
+    findings = levelled([] if told is None else [told], milder(config) if dropping else config)
     return findings, {role: artifact.without(source, left_out.get(source.stage, ())) for role, source in sets.items()}
 
 
@@ -129,10 +128,10 @@ def trained_on(ctx: Context, role: str) -> Artifact:
     return artifact.without(source, artifact.dropped(check).get(source.stage, ()) if check else ())
 
 
-def accepted(finding: Finding, config: ContractConfig) -> Finding:
-    """What has been done already is a warning at most, and a note where a person accepts it."""
-    reason = config.accepted.get(finding.code, "")
-    return replace(finding, level="info" if reason else finding.level, accepted=reason)
+def milder(config: ContractConfig) -> ContractConfig:
+    """Leaks that are dropped are a warning at most."""
+    level = config.levels.get(leaks.CODE, "error")
+    return replace(config, levels={**config.levels, leaks.CODE: "warning" if level == "error" else level})
 
 
 def preview(ctx: Context, tokenizer: "PreTrainedTokenizerBase", sets: Mapping[str, Artifact]) -> dict[str, Any]:

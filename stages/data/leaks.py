@@ -16,6 +16,7 @@ from stages.data.findings import Finding, Located, seen
 from stages.data.ngrams import Known, Shared, Stream
 from stages.data.said import Said, Text, said, texts
 
+CODE = "evaluation_leak"
 KINDS = ("exact", "near", "overlap", "cluster")  # a row that shows several is told of by the first
 SHINGLE = 5  # words of the n-grams by which near-duplicates are told, as in `similar`
 ROWS = 1000  # training rows that are compared at a time
@@ -249,7 +250,7 @@ def finding(found: Sequence[Leak], of: int, dropped: bool) -> Finding | None:
     done = " They are left out of the training." if dropped else ""
     return Finding(
         "warning" if dropped else "error",
-        "evaluation_leak",
+        CODE,
         count,
         of,
         f"{share(count, of)} training rows give away what is measured, by {named}.{done}",

@@ -172,6 +172,20 @@ def test_they_can_be_dropped_and_are_counted(leaking, checked, bench, base):
     assert trained.sections["dropped"] == {"chats": 2} and trained.sections["data"]["rows_kept"] == len(CLEAN) - 2
 
 
+@pytest.mark.parametrize(
+    ("settings", "level"),
+    [
+        ({"levels": {"evaluation_leak": "error"}}, "warning"),
+        ({"levels": {"evaluation_leak": "info"}}, "info"),
+        ({"levels": {"evaluation_leak": "off"}}, None),
+        ({"accepted": {"evaluation_leak": "known"}}, "info"),
+    ],
+)
+def test_what_is_dropped_is_a_warning_at_most(leaking, checked, settings, level):
+    found = checked("sft", leaking, leaks="drop", **settings).found.get("evaluation_leak")
+    assert (found and found["level"]) == level
+
+
 def test_what_earlier_stages_were_trained_on_is_compared_too(leaking, prepared, checked):
     data = {"upstream:sft": leaking["train"], "measured_quiz": leaking["measured_quiz"],
             "train": prepared("texts", texts(cluster="other"), format="text")}  # fmt: skip
