@@ -23,6 +23,7 @@ from stages.rewards.model import HEAD, Member, raw_scores, read_members
 from stages.rewards.normalise import Normalise
 from stages.rewards.pairs import Comparison, Judged, comparisons, judged
 from stages.rewards.votes import Votes
+from stages.rl.rounds import FRESH
 from stages.training import arguments, probes, run
 from stages.training.config import TrainConfig, asked, check_data
 from stages.training.memory import Plan
@@ -105,7 +106,8 @@ class Reward(Stage):
     def validate(self, config: RewardConfig) -> None:
         from trl import RewardConfig as Arguments
 
-        check_data(config, "preference pairs, votes or rankings", ("heldout",))
+        fresh = [role for role in config.data if role.startswith(FRESH)]
+        check_data(config, "preference pairs, votes or rankings", ("heldout", *fresh))
         if config.max_pairs < 0:
             raise ConfigError(f"max_pairs={config.max_pairs}: use 0 for all pairs, or a positive number")
         if config.ensemble < 1:
@@ -113,7 +115,11 @@ class Reward(Stage):
         votes.check(config.votes)
         normalise.check(config.normalise)
         arguments.check(Arguments, config)
-        peft_config(config.peft)
+        if peft_config(config.peft).lora_dropout and config.train.get("disable_dropout", True):
+            raise ConfigError(
+                f"peft.dropout={config.peft.dropout}: TRL's reward trainer switches dropout off; set "
+                "train.disable_dropout=false, or peft.dropout=0"
+            )
 
     def run(self, ctx: Context) -> dict[str, float]:
         policy = run.open_policy(ctx)
@@ -132,7 +138,8 @@ def _example(prompt: list[int], answer: list[int]) -> Example:
 
 def _training_pairs(ctx: Context, policy: Policy) -> list[Pair]:
     """Tokenized pairs in seeded order; what cannot be trained on is counted, not cut."""
-    found = comparisons(artifact.rows(run.training_set(ctx, ctx.data["train"])))
+    sets = [run.training_set(ctx, source) for role, source in ctx.data.items() if role != "heldout"]
+    found = comparisons([row for source in sets for row in artifact.rows(source)])
     pairs, because = [], {"longer than max_length": 0, "chosen equals rejected": 0, "tied": 0}
     for pair in (_tokenized(policy, each) for each in judged(found, ctx.config.votes)):
         if pair.chosen == pair.rejected:

@@ -329,6 +329,7 @@ def test_on_a_base_of_4_bits(train_reward, yes_data, tokenizer):
      ({"normalise": Normalise("sft")}, r"normalise\.answers=sft: use one of policy, chosen"),
      ({"normalise": Normalise(count=1)}, r"normalise\.count=1"),
      ({"normalise": Normalise(max_new_tokens=0)}, r"normalise\.max_new_tokens=0"),
+     ({"peft": PeftConfig(dropout=0.1)}, r"peft\.dropout=0\.1: TRL's reward trainer switches dropout off"),
      ({"train": {"beta": 0.1}}, r"train\.beta: RewardConfig has no such field"),
      ({"data": {"train": "p", "test": "q"}}, r"data\.test: kind 'reward' reads no such data set; it reads train, held"),
      ({"data": {}}, r"data\.train: name the data set of preference pairs, votes or rankings")],
@@ -340,5 +341,7 @@ def test_a_config_that_cannot_work_is_refused(bench, settings, said):
 
 def test_a_usual_config_is_accepted(bench):
     Reward().validate(bench.config("reward", data={"train": "p"}, train={"center_rewards_coefficient": 0.01}))
+    dropout = {"peft": PeftConfig(dropout=0.1), "train": {"disable_dropout": False}}
+    Reward().validate(bench.config("reward", data={"train": "p"}, **dropout))
     assert Reward().contract(bench.config("reward", data={"train": "p"}))["stage"] == "reward"
     assert kind("reward").stage is Reward
