@@ -32,6 +32,10 @@ class Stage:
         """Input role -> what it must be: `consumes`, and what this config asks for beyond it."""
         return self.consumes
 
+    def expand(self, name: str, config: Any, stages: "Mapping[str, StageConfig]") -> "dict[str, StageConfig]":
+        """The stages that the stage `name` of an experiment stands for, in order; the last one keeps its name."""
+        return {name: config}
+
     def contract(self, config: Any) -> dict[str, Any] | None:
         """Fields of the kind `contract` for the check of its data before anything is trained; None: there is none."""
         return None

@@ -22,9 +22,21 @@ def typed_experiment(resolved: Mapping[str, Any]) -> Experiment:
     plain = {key: value for key, value in resolved.items() if key not in ("stages", "data")} | {"model": model}
     experiment: Experiment = typed("", Experiment, plain)
     _check_choices(experiment)
-    experiment.stages = {name: stage_config(f"stages.{name}", value) for name, value in resolved["stages"].items()}
+    stages = {name: stage_config(f"stages.{name}", value) for name, value in resolved["stages"].items()}
+    experiment.stages = _expanded(stages)
     experiment.data = {name: stage_config(f"data.{name}", value, "prepare") for name, value in resolved["data"].items()}
     return experiment
+
+
+def _expanded(stages: Mapping[str, StageConfig]) -> dict[str, StageConfig]:
+    """All stages, those that stand for several written out. ConfigError where two would have one name."""
+    found: dict[str, StageConfig] = {}
+    for name, config in stages.items():
+        for made, made_config in kind(config.kind).stage().expand(name, config, stages).items():
+            if made in found or (made != name and made in stages):
+                raise ConfigError(f"stages.{made}: the stage {name} makes one of this name; rename yours")
+            found[made] = made_config
+    return found
 
 
 def _check_choices(experiment: Experiment) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Dict
 
@@ -39,6 +40,8 @@ class PpoConfig(StageConfig):
     rollout: Rollouts = field(default_factory=Rollouts)
     value: ValueFunction = field(default_factory=ValueFunction)
     train: PpoTrain = field(default_factory=PpoTrain)
+    rounds: int = 1  # above 1: between two rounds fresh labels, and the reward models trained again, see docs/ppo.md
+    labels: Dict[str, Any] = field(default_factory=dict)  # who labels between rounds: fields of the kind `label`
     guards: Guards = field(default_factory=Guards, metadata=NOT_IDENTITY)
     contract: Dict[str, Any] = field(default_factory=dict, metadata=NOT_IDENTITY)
 
@@ -52,6 +55,11 @@ class Ppo(Stage):
 
     def needs(self, config: PpoConfig) -> dict[str, str]:
         return {**self.consumes, **{role: "reward" for role in config.inputs if role not in ("policy", "checked")}}
+
+    def expand(self, name: str, config: PpoConfig, stages: Mapping[str, StageConfig]) -> dict[str, StageConfig]:
+        from stages.rl.rounds import written_out
+
+        return written_out(name, config, stages)
 
     def contract(self, config: PpoConfig) -> dict[str, Any]:
         return asked(config)
@@ -80,6 +88,8 @@ class Ppo(Stage):
 # -- what cannot work ---------------------------------------------------------------------------------------------
 def _check(config: PpoConfig) -> None:
     check_train(config.train)
+    if config.labels and config.rounds == 1:
+        raise ConfigError("labels: with rounds=1 nothing is labelled; take it out, or set rounds to 2 or more")
     for name, value, least in (
         ("max_length", config.max_length, 2), ("batch_size", config.batch_size, 1),
         ("runtime.micro_batch", config.runtime.micro_batch, 0), ("runtime.save_steps", config.runtime.save_steps, 0),

@@ -1,0 +1,189 @@
+"""`label`: fresh preferences on what a policy writes now, between two rounds of reinforcement learning.
+
+The policy answers prompts several times; a labeller says which of two answers is better. What it prefers becomes a data
+set of preference pairs, which the next round's reward model is trained on beside the pairs that it had.
+"""
+
+import hashlib
+import json
+import random
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Dict
+
+from pipeline.context import Context
+from pipeline.errors import ConfigError, DataError
+from pipeline.registry import Stage, register
+from pipeline.schema import StageConfig
+from stages.data import artifact
+from stages.models.chat import prompt_ids
+from stages.rewards import combined
+from stages.rl.config import Rollouts
+from stages.training import run
+from stages.training.config import check_data
+
+if TYPE_CHECKING:
+    from stages.models.chain import Policy
+
+VERDICTS = {"a": ("a", "b"), "b": ("b", "a")}  # who is chosen, who is rejected
+Pair = dict[str, Any]  # id, prompt (turns), a and b (texts), row (where the prompt came from)
+
+
+@dataclass
+class LabelConfig(StageConfig):
+    """`by: terms` labels by rules in the form of `reward`, `by: file` asks people through a file."""
+
+    by: str = "terms"  # terms | file
+    terms: Dict[str, Any] = field(default_factory=dict)  # name -> term, see docs/rewards.md; the higher sum is better
+    file: str = ""  # JSON Lines of {id, prefers: a | b | tie}; what is asked for is written beside it
+    count: int = 64  # prompts, drawn at random under the seed; 0 = all
+    max_length: int = 512  # tokens of a prompt and its answer
+    rollout: Rollouts = field(default_factory=lambda: Rollouts(samples=2))
+
+
+@register("label", config=LabelConfig)
+class Label(Stage):
+    version = 1
+    consumes = {"policy": "model"}
+    produces = "data"
+
+    def fingerprints(self, config: LabelConfig) -> dict[str, str]:
+        """The labels are part of the data that is made from them."""
+        if config.by != "file":
+            return {}
+        path = Path(config.file).expanduser()
+        return {"labels": hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "none yet"}
+
+    def validate(self, config: LabelConfig) -> None:
+        from stages.kernels.rollout import Sampling
+
+        check_data(config, "prompts to answer")
+        if config.by not in ("terms", "file"):
+            raise ConfigError(f"by={config.by}: use terms or file")
+        if config.by == "terms" and combined.read({"terms": config.terms}, "label").models:
+            raise ConfigError("terms: a reward model cannot label its own training data; use rules, or by: file")
+        if config.by == "file" and not config.file:
+            raise ConfigError("file: name the file that will hold the labels")
+        if config.rollout.samples < 2:
+            raise ConfigError(f"rollout.samples={config.rollout.samples}: a preference needs 2 answers or more")
+        if config.count < 0:
+            raise ConfigError(f"count={config.count}: use 0 for all prompts, or a positive number")
+        Sampling(config.rollout.max_new_tokens, config.rollout.temperature, config.rollout.top_k, config.rollout.top_p,
+                 config.rollout.samples).check()  # fmt: skip
+
+    def run(self, ctx: Context) -> dict[str, float]:
+        pairs, same = _pairs(ctx)
+        verdicts = (_by_terms if ctx.config.by == "terms" else _by_file)(ctx, pairs)
+        rows = [_row(ctx, pair, verdicts[pair["id"]]) for pair in pairs if verdicts[pair["id"]] in VERDICTS]
+        (ctx.out / "data").mkdir(parents=True, exist_ok=True)
+        lines = (json.dumps({**row, "origin": {"file": ctx.stage, "line": i}}) for i, row in enumerate(rows, 1))
+        (ctx.out / "data" / "train.jsonl").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+        counts = Counter(verdicts.values())
+        ctx.record("data", {
+            "rows_kept": len(rows), "rows_rejected": counts["tie"] + same,
+            "rejected_because": {"tie": counts["tie"], "the answers are the same": same},
+        })  # fmt: skip
+        if not rows:
+            raise DataError(f"{ctx.stage}: no answer was preferred to another, so there is nothing to learn from")
+        return {"pairs": float(len(rows)), "ties": float(counts["tie"]), "same": float(same)}
+
+
+# -- what is compared ---------------------------------------------------------------------------------------------
+def _pairs(ctx: Context) -> tuple[list[Pair], int]:
+    """The first two different answers to each prompt, and to how many prompts all answers were the same."""
+    from stages.kernels.rollout import Sampling, rollout
+    from stages.models.chain import load_policy, resolve_device
+
+    asked, runtime = ctx.config.rollout, ctx.config.runtime
+    policy = load_policy(
+        ctx.inputs["policy"], ctx.lineage, device=resolve_device(runtime.device), cache=ctx.cache,
+        dequant_cache_gib=runtime.dequant_cache_gib,
+    )  # fmt: skip
+    rows = artifact.rows(run.training_sets(ctx)["train"])
+    random.Random(ctx.config.seed).shuffle(rows)
+    rows, prompts = _fitting(ctx, policy, rows)
+    sampling = Sampling(
+        asked.max_new_tokens, asked.temperature, asked.top_k, asked.top_p, asked.samples, seed=ctx.config.seed
+    )
+    written = rollout(policy, prompts, sampling, runtime.micro_batch)
+    texts = [policy.tokenizer.decode(answer.ids, skip_special_tokens=True).strip() for answer in written]
+    each = [texts[at : at + asked.samples] for at in range(0, len(texts), asked.samples)]
+    pairs = list(_different(rows, each))
+    return pairs, len(rows) - len(pairs)
+
+
+def _fitting(ctx: Context, policy: "Policy", rows: list[dict]) -> tuple[list[dict], list[list[int]]]:
+    """The first `count` rows whose prompt leaves room for an answer."""
+    room, kept, prompts = ctx.config.max_length - ctx.config.rollout.max_new_tokens, [], []
+    for row in rows:
+        ids = prompt_ids(policy.tokenizer, row["prompt"])
+        if len(ids) <= room and (not ctx.config.count or len(kept) < ctx.config.count):
+            kept.append(row)
+            prompts.append(ids)
+    if not kept:
+        raise DataError(f"data.train: none of {len(rows)} prompts has at most {room} tokens; raise max_length")
+    return kept, prompts
+
+
+def _different(rows: list[dict], each: list[list[str]]) -> Iterator[Pair]:
+    for row, texts in zip(rows, each, strict=True):
+        a, b = texts[0], next((text for text in texts[1:] if text != texts[0]), None)
+        if a and b:
+            name = hashlib.sha256(json.dumps([row["prompt"], a, b]).encode()).hexdigest()[:12]
+            yield {"id": name, "prompt": row["prompt"], "a": a, "b": b, "row": row}
+
+
+def _row(ctx: Context, pair: Pair, verdict: str) -> dict[str, Any]:
+    """A preference row. It stays in the group of the row that its prompt came from."""
+    chosen, rejected = VERDICTS[verdict]
+    labels = {key: pair["row"][key] for key in ("cluster", "task", "tags") if key in pair["row"]}
+    said = {"id": f"{ctx.stage}-{pair['id']}", "prompt": pair["prompt"]}
+    return {**said, "chosen": pair[chosen], "rejected": pair[rejected], **labels}
+
+
+# -- who says which is better -------------------------------------------------------------------------------------
+def _by_terms(ctx: Context, pairs: list[Pair]) -> dict[str, str]:
+    """The answer with the higher sum of terms."""
+    judge = combined.Reward({"terms": ctx.config.terms}, {})
+    rows, none = [pair["row"] for pair in pairs], [[] for _ in pairs]
+    judge.check_rows(rows)
+    a, b = (judge(rows, none, none, [pair[side] for pair in pairs], [True] * len(pairs), learn=False).total.tolist()
+            for side in "ab")  # fmt: skip
+    return {
+        pair["id"]: "a" if x > y else "b" if y > x else "tie" for pair, x, y in zip(pairs, a, b, strict=True)
+    }  # fmt: skip
+
+
+def _by_file(ctx: Context, pairs: list[Pair]) -> dict[str, str]:
+    """What people said; DataError, and a file with what is to be labelled, while something is missing."""
+    path = Path(ctx.config.file).expanduser()
+    known = _read(path) if path.is_file() else {}
+    waiting = [pair for pair in pairs if pair["id"] not in known]
+    if waiting:
+        ask = path.with_name(f"{path.name}.ask.jsonl")
+        lines = (json.dumps({key: pair[key] for key in ("id", "prompt", "a", "b")}) for pair in waiting)
+        ask.parent.mkdir(parents=True, exist_ok=True)
+        ask.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+        raise DataError(
+            f"{ctx.stage}: {len(waiting)} of {len(pairs)} pairs wait for a label; they are in {ask}. Write a line "
+            f'{{"id": ..., "prefers": "a", "b" or "tie"}} for each into {path} and run again'
+        )
+    return {pair["id"]: known[pair["id"]] for pair in pairs}
+
+
+def _read(path: Path) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+            name, prefers = row["id"], row["prefers"]
+        except (ValueError, KeyError, TypeError):
+            raise DataError(f'{path}, line {number}: expected {{"id": ..., "prefers": "a", "b" or "tie"}}') from None
+        if prefers not in (*VERDICTS, "tie"):
+            raise DataError(f"{path}, line {number}: prefers is {prefers!r}; use a, b or tie")
+        found[name] = prefers
+    return found

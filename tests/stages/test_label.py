@@ -1,0 +1,118 @@
+"""`label`: what a policy writes is compared by rules or by people, and becomes pairs for a reward model."""
+
+import json
+
+import pytest
+
+from pipeline.errors import ConfigError, DataError
+from pipeline.registry import kind
+from pipeline.schema import Runtime
+from stages.data import artifact
+from stages.rl.config import Rollouts
+
+LONGER = {"long": {"kind": "length", "target": 30}}
+
+
+@pytest.fixture
+def asked(bench, rows):
+    return bench.data(
+        "asked", [{"id": r["id"], "prompt": r["prompt"], "cluster": f"c{r['id']}"} for r in rows.pairs(8)]
+    )
+
+
+@pytest.fixture
+def labelled(bench, sft, asked):
+    """labelled(**settings) -> the data set that the policy's answers become."""
+
+    def make(**settings):
+        usual = {
+            "kind": "label", "inputs": {"policy": "sft"}, "data": {"train": "asked"}, "count": 6,
+            "runtime": Runtime(threads=1, device="cpu"), "rollout": Rollouts(max_new_tokens=8, samples=3),
+        }  # fmt: skip
+        config = kind("label").config(**{**usual, **settings})
+        kind("label").stage().validate(config)
+        return bench.run(bench.context("labels", config, {"policy": sft.artifact}, {"train": asked}))
+
+    return make
+
+
+def test_the_rule_decides_and_rows_stay_in_the_group_of_their_prompt(labelled, asked):
+    made = labelled(by="terms", terms=LONGER)
+    rows = artifact.rows(made.artifact)
+    prompts = {json.dumps(row["prompt"]): row["cluster"] for row in artifact.rows(asked)}
+    assert rows and made.metrics["pairs"] == len(rows)
+    for row in rows:
+        assert len(row["chosen"].split()) > len(row["rejected"].split())
+        assert row["cluster"] == prompts[json.dumps(row["prompt"])] and row["origin"]["file"] == "labels"
+    counts = made.sections["data"]
+    assert counts["rows_kept"] + counts["rows_rejected"] == 6
+
+
+def test_the_same_seed_asks_the_same(labelled):
+    one, other = (artifact.rows(labelled(terms=LONGER, seed=3).artifact) for _ in range(2))
+    assert one == other
+    assert one != artifact.rows(labelled(terms=LONGER, seed=4).artifact)
+
+
+def test_people_are_asked_through_a_file(labelled, tmp_path):
+    file = tmp_path / "labels" / "round1.jsonl"
+    with pytest.raises(DataError, match=r"(\d) of \1 pairs wait for a label; they are in .*round1.jsonl.ask.jsonl"):
+        labelled(by="file", file=str(file))
+    waiting = [json.loads(line) for line in (tmp_path / "labels" / "round1.jsonl.ask.jsonl").read_text().splitlines()]
+    assert waiting and all(pair["a"] != pair["b"] for pair in waiting)
+    said = ["a", "b", "tie"]
+    verdicts = {pair["id"]: said[i % 3] for i, pair in enumerate(waiting)}
+    lines = [json.dumps({"id": name, "prefers": prefers}) for name, prefers in verdicts.items()]
+    file.write_text("\n".join(lines[1:]))
+    with pytest.raises(DataError, match=r"1 of \d pairs wait"):
+        labelled(by="file", file=str(file))
+    file.write_text("\n".join(lines))
+    made = labelled(by="file", file=str(file))
+    rows = {row["id"].removeprefix("labels-"): row for row in artifact.rows(made.artifact)}
+    assert rows.keys() == {name for name, prefers in verdicts.items() if prefers != "tie"}
+    for pair in waiting:
+        if (prefers := verdicts[pair["id"]]) != "tie":
+            assert rows[pair["id"]]["chosen"] == pair[prefers]
+
+
+def test_labels_are_part_of_the_identity(tmp_path):
+    file = tmp_path / "labels.jsonl"
+    stage, config = kind("label").stage(), kind("label").config(kind="label", by="file", file=str(file))
+    found = [stage.fingerprints(config)]
+    for text in ('{"id": "x", "prefers": "a"}', '{"id": "x", "prefers": "b"}'):
+        file.write_text(text)
+        found.append(stage.fingerprints(config))
+    assert len({fingerprint["labels"] for fingerprint in found}) == 3
+
+
+@pytest.mark.parametrize("line", ["{", '{"id": "x"}', '{"id": "x", "prefers": "c"}', "3"])
+def test_a_label_that_cannot_be_read_is_named_by_its_line(labelled, tmp_path, line):
+    file = tmp_path / "labels.jsonl"
+    file.write_text('{"id": "x", "prefers": "a"}\n' + line)
+    with pytest.raises(DataError, match=r"labels.jsonl, line 2: "):
+        labelled(by="file", file=str(file))
+
+
+@pytest.mark.parametrize(
+    "settings, message",
+    [
+        ({"by": "people"}, "by=people: use terms or file"),
+        ({"by": "file"}, "file: name the file"),
+        ({"terms": {}}, "label.terms: name at least one term"),
+        ({"terms": {"h": {"kind": "model"}}}, "a reward model cannot label its own training data"),
+        ({"terms": LONGER, "rollout": Rollouts(samples=1)}, "rollout.samples=1: a preference needs 2 answers"),
+        ({"terms": LONGER, "count": -1}, "count=-1"),
+    ],
+)
+def test_what_cannot_work_is_refused(labelled, settings, message):
+    with pytest.raises(ConfigError, match=message):
+        labelled(**settings)
+
+
+def test_a_reward_model_learns_from_fresh_labels_beside_the_pairs_it_had(bench, sft, labelled, rows):
+    fresh = labelled(terms=LONGER).artifact
+    held = bench.data("held", rows.pairs(4))
+    (held.path / "data" / "heldout.jsonl").write_text((held.path / "data" / "train.jsonl").read_text())
+    data = {"train": bench.data("pairs", rows.pairs(6)), "heldout": held, "round1": fresh}
+    made = bench.train("reward", sft.artifact, data)
+    assert made.sections["data"]["rows_available"] == 6 + len(artifact.rows(fresh))
