@@ -14,7 +14,7 @@ from stages.data import artifact
 from stages.models.adapters import peft_config
 from stages.models.chat import prompt_ids
 from stages.rewards import combined
-from stages.rl.config import PpoTrain, Rollouts, ValueFunction, check_train
+from stages.rl.config import NO_JUDGES, PpoTrain, Rollouts, ValueFunction, check_train
 from stages.rl.guards import Guards
 from stages.training import run
 from stages.training.config import asked, check_data
@@ -54,7 +54,7 @@ class Ppo(Stage):
     consumes = {"policy": "model"}
 
     def needs(self, config: PpoConfig) -> dict[str, str]:
-        return {**self.consumes, **{role: "reward" for role in config.inputs if role not in ("policy", "checked")}}
+        return {**self.consumes, **{role: "reward" for role in config.inputs if role not in NO_JUDGES}}
 
     def expand(self, name: str, config: PpoConfig, stages: Mapping[str, StageConfig]) -> dict[str, StageConfig]:
         from stages.rl.rounds import written_out
@@ -130,7 +130,7 @@ def _check_rewards(config: PpoConfig) -> None:
     combined.check(config.reward, config.inputs)
     if config.gold:
         combined.check(config.gold, config.inputs, "gold")
-    judges = [role for role in config.inputs if role not in ("policy", "checked")]
+    judges = [role for role in config.inputs if role not in NO_JUDGES]
     if config.value.init != "fresh" and config.value.init not in judges:
         known = ", ".join(["fresh", *judges])
         raise ConfigError(f"value.init={config.value.init}: use one of {known}")
@@ -145,26 +145,22 @@ def _learner(ctx: Context) -> "Learner":
     import torch
     from transformers import get_scheduler
 
-    from stages.rl.judges import score_functions
+    from stages.rl.judges import read_reward
     from stages.rl.ppo import Ppo as Learner
     from stages.rl.ppo import updates
 
     config = ctx.config
     roles = _roles(ctx)
     rows, prompts = _prompts(ctx, roles)
-    rewards = [
-        combined.Reward(mapping, score_functions(roles, combined.read(mapping).models, ctx.inputs)) if mapping else None
-        for mapping in (config.reward, config.gold)
-    ]
-    for reward in filter(None, rewards):
-        reward.check_rows(rows)
+    reward = read_reward(ctx, roles, config.reward, rows)
+    gold = read_reward(ctx, roles, config.gold, rows) if config.gold else None
     actor = _actor(ctx, roles)
     optimizer = torch.optim.AdamW(_groups(actor, config.train), betas=(0.9, 0.95), eps=1e-5)
     scheduler = get_scheduler(
         config.train.lr_scheduler_type, optimizer, config.train.warmup_steps, updates(config, len(prompts))
     )
     return Learner(
-        actor, rewards[0], rewards[1], optimizer, scheduler, config, rows, prompts, _rows_at_once(ctx, roles),
+        actor, reward, gold, optimizer, scheduler, config, rows, prompts, _rows_at_once(ctx, roles),
         config.train.kl_coef,
     )  # fmt: skip
 
@@ -188,29 +184,16 @@ def _rows_at_once(ctx: Context, roles: "Roles") -> int:
 
 
 def _roles(ctx: Context) -> "Roles":
-    """The shared model; the template is compared with the recorded one, and the new adapter must change nothing."""
-    import torch
-    from transformers import set_seed
-
-    from stages.models.chain import resolve_device
-    from stages.models.roles import open_roles
+    """The shared model, whose new adapter must change nothing."""
+    from stages.rl.judges import open_shared
     from stages.training import probes
 
-    started, runtime = time.monotonic(), ctx.config.runtime
-    if runtime.threads:
-        torch.set_num_threads(runtime.threads)
-    set_seed(ctx.config.seed)  # the new adapter's weights
-    judges = {role: source for role, source in ctx.inputs.items() if role not in ("policy", "checked")}
-    roles = open_roles(
-        ctx.inputs["policy"], judges, ctx.lineage, peft_config(ctx.config.peft), device=resolve_device(runtime.device),
-        method=ctx.config.peft.method, cache=ctx.cache, dequant_cache_gib=runtime.dequant_cache_gib,
-    )  # fmt: skip
+    started = time.monotonic()
+    rewards = {key: getattr(ctx.config, key) for key in ("reward", "gold")}
+    roles = open_shared(ctx, {key: combined.read(mapping, key) for key, mapping in rewards.items() if mapping})
     with roles.playing("reference"):
         before = probes.next_token_logits(roles.policy.model, roles.policy.tokenizer)
-    probes.require(ctx, [
-        probes.template_equals_upstream(roles.policy),
-        probes.starts_at_input(roles.policy.model, roles.policy.tokenizer, before),
-    ])  # fmt: skip
+    probes.require(ctx, [probes.starts_at_input(roles.policy.model, roles.policy.tokenizer, before)])
     ctx.record("timing", {"load_seconds": time.monotonic() - started})
     return roles
 
@@ -240,6 +223,8 @@ def _actor(ctx: Context, roles: "Roles") -> Any:
     from stages.rl.actor import VALUE, Actor, ValueHead
 
     wanted, model = ctx.config.value, roles.policy.model
+    if wanted.init not in ("fresh", *roles.adapters):
+        raise ConfigError(f"value.init={wanted.init}: that reward model is on another base; use fresh")
     head = ValueHead(model.config.get_text_config().hidden_size, model.dtype, roles.policy.device)
     member = None if wanted.init == "fresh" else read_members(ctx.inputs[wanted.init])[0]
     if member is not None:

@@ -52,6 +52,7 @@ class Settings:
     clip: float = 0.0  # an answer's reward is kept within -clip..clip; 0 = as it is
     multiplier_lr: float = 0.1  # step of a multiplier for each unit by which its bound is broken
     multiplier_start: float = 0.0
+    rerender: bool = False  # reward models on another base are loaded beside it, and read the text in their own way
 
 
 @dataclass

@@ -5,6 +5,7 @@ from dataclasses import dataclass, fields
 
 from pipeline.errors import ConfigError
 
+NO_JUDGES = ("policy", "checked")  # inputs of a stage that learns from rewards which are no reward models
 ESTIMATORS = ("k1", "k3")
 SCHEDULES = ("constant", "linear", "cosine")
 

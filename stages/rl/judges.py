@@ -1,12 +1,23 @@
-"""Reward models on the policy's own base: each member of an ensemble is a role of it."""
+"""Reward models as they judge a policy's answers.
+
+On the policy's own base each member of an ensemble is a role of it. A model on another base is loaded beside it where
+that is asked for: it never sees the policy's token ids, but the text, rendered by its own template.
+"""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from pipeline.context import Artifact
-from stages.models.roles import Roles
-from stages.rewards.combined import Row, ScoreFn
+from pipeline.context import Artifact, Context
+from pipeline.errors import ConfigError
+from stages.models.adapters import peft_config
+from stages.models.chain import Chain, Policy, load_policy, resolve_device
+from stages.models.chat import answer_ids, encode, prompt_ids
+from stages.models.roles import Roles, open_roles
+from stages.rewards.combined import Plan, Reward, Row, ScoreFn, read
 from stages.rewards.model import Member, raw_scores, read_members
+from stages.rewards.model import score as score_alone
+from stages.rl.config import NO_JUDGES
+from stages.training import probes
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -34,15 +45,99 @@ def ensemble_scores(roles: Roles, seated: list[tuple[str, Member]], sequences: l
     return torch.stack(found)
 
 
-def score_functions(roles: Roles, models: Mapping[str, str], judges: Mapping[str, Artifact]) -> dict[str, ScoreFn]:
+def judges_of(ctx: Context) -> dict[str, Artifact]:
+    """Role -> reward model, of a stage's inputs."""
+    return {role: source for role, source in ctx.inputs.items() if role not in NO_JUDGES}
+
+
+def open_shared(ctx: Context, rewards: Mapping[str, Plan]) -> Roles:
+    """The input policy with its new adapter, and the reward models on its base; the template is the recorded one.
+
+    `rewards`: key of the config -> the reward that it describes. ConfigError for a reward model on another base.
+    """
+    import torch
+    from transformers import set_seed
+
+    config, runtime = ctx.config, ctx.config.runtime
+    if runtime.threads:
+        torch.set_num_threads(runtime.threads)
+    for where, plan in rewards.items():
+        _refuse_foreign(ctx, plan, where)
+    set_seed(config.seed)  # the new adapter's weights
+    own = {role: judge for role, judge in judges_of(ctx).items() if _base(judge) == _base(ctx.inputs["policy"])}
+    roles = open_roles(
+        ctx.inputs["policy"], own, ctx.lineage, peft_config(config.peft), device=resolve_device(runtime.device),
+        method=config.peft.method, cache=ctx.cache, dequant_cache_gib=runtime.dequant_cache_gib,
+    )  # fmt: skip
+    probes.require(ctx, [probes.template_equals_upstream(roles.policy)])
+    return roles
+
+
+def read_reward(ctx: Context, roles: Roles, mapping: Mapping[str, Any], rows: list[Row]) -> Reward:
+    """The reward that `mapping` describes; DataError for a row whose answers it cannot score."""
+    reward = Reward(mapping, score_functions(roles, read(mapping).models, judges_of(ctx), ctx.lineage))
+    reward.check_rows(rows)
+    return reward
+
+
+def _base(artifact: Artifact) -> str:
+    return Chain.read(artifact).base["artifact"]
+
+
+def _refuse_foreign(ctx: Context, plan: Plan, where: str) -> None:
+    policy, judges = ctx.inputs["policy"], judges_of(ctx)
+    for term, role in plan.models.items():
+        if _base(judges[role]) == _base(policy):
+            continue
+        own, other = Chain.read(policy), Chain.read(judges[role])
+        same = (other.tokenizer_digest, other.template_digest) == (own.tokenizer_digest, own.template_digest)
+        what = "base" if same else "base, with another tokenizer or chat template"
+        if plan.settings.rerender:
+            ctx.log(f"{where}.terms.{term}: a second base is in memory, for {judges[role].stage} on another {what}")
+            continue
+        meaning = "" if same else ", so the policy's token ids would mean other words to it"
+        raise ConfigError(
+            f"{where}.terms.{term}: the reward model {judges[role].stage} is made from another {what} "
+            f"({other.base['source']}) than the policy ({own.base['source']}){meaning}. Set {where}.rerender=true: its "
+            "base is then loaded beside the policy's, and it reads the answers as text through its own template"
+        )
+
+
+def score_functions(
+    roles: Roles, models: Mapping[str, str], judges: Mapping[str, Artifact], lineage: Mapping[str, Artifact]
+) -> dict[str, ScoreFn]:
     """Term -> its score function, the mean over the ensemble. `models`: term -> input role of its reward model."""
-    seated = {role: seat(roles, role, judges[role]) for role in sorted(set(models.values()))}
+    made = {}
+    for role in sorted(set(models.values())):
+        shares = role in roles.adapters
+        made[role] = _seated(roles, role, judges[role]) if shares else _apart(roles.policy, judges[role], lineage)
+    return {term: made[role] for term, role in models.items()}
 
-    def function(role: str) -> ScoreFn:
-        def score(rows: list[Row], prompts: list[list[int]], answers: list[list[int]]) -> "Tensor":
-            sequences = [prompt + answer for prompt, answer in zip(prompts, answers, strict=True)]
-            return ensemble_scores(roles, seated[role], sequences).mean(dim=0)
 
-        return score
+def _seated(roles: Roles, role: str, judge: Artifact) -> ScoreFn:
+    members = seat(roles, role, judge)
 
-    return {term: function(role) for term, role in models.items()}
+    def score(rows: list[Row], prompts: list[list[int]], answers: list[list[int]]) -> "Tensor":
+        sequences = [prompt + answer for prompt, answer in zip(prompts, answers, strict=True)]
+        return ensemble_scores(roles, members, sequences).mean(dim=0)
+
+    return score
+
+
+def _apart(policy: Policy, judge: Artifact, lineage: Mapping[str, Artifact]) -> ScoreFn:
+    import torch
+
+    model, members = load_policy(judge, dict(lineage), device=policy.device), read_members(judge)
+
+    def rendered(row: Row, answer: list[int]) -> list[int]:
+        ended = bool(answer) and answer[-1] == policy.tokenizer.eos_token_id
+        text = policy.tokenizer.decode(answer, skip_special_tokens=True)
+        own = answer_ids(model.tokenizer, text) if ended else encode(model.tokenizer, text)
+        return prompt_ids(model.tokenizer, row["prompt"]) + own
+
+    def score(rows: list[Row], prompts: list[list[int]], answers: list[list[int]]) -> "Tensor":
+        sequences = [rendered(row, answer) for row, answer in zip(rows, answers, strict=True)]
+        raw = score_alone(model, members, sequences)
+        return torch.stack([member.reward(each) for member, each in zip(members, raw, strict=True)]).mean(dim=0)
+
+    return score

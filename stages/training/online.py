@@ -19,6 +19,7 @@ from stages.models.adapters import peft_config
 from stages.models.chat import prompt_ids
 from stages.rewards import combined
 from stages.rl import guards
+from stages.rl.config import NO_JUDGES
 from stages.rl.guards import Guards
 from stages.training import alarms, arguments, probes, run
 from stages.training.config import TrainConfig, check_data
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 
 SHOWN = 2  # sampled answers of a batch that the report may show
 STATE = "reward.json"  # of a checkpoint: what the reward has learned
-JUDGES = ("policy", "checked")  # inputs that are no reward models
 # The guards' advice is written for PPO; what these trainers have in place of its settings.
 ADVICE = {
     "train.kl_coef": "train.beta",
@@ -56,7 +56,7 @@ class OnlineConfig(TrainConfig):
 
 def needs(config: OnlineConfig) -> dict[str, str]:
     """Input role -> what it must be."""
-    return {"policy": "model", **{role: "reward" for role in config.inputs if role not in JUDGES}}
+    return {"policy": "model", **{role: "reward" for role in config.inputs if role not in NO_JUDGES}}
 
 
 # -- what cannot work ---------------------------------------------------------------------------------------------
@@ -67,7 +67,7 @@ def check(config: OnlineConfig, library: type) -> None:
     arguments.check(library, config)
     combined.check(config.reward, config.inputs)
     read = set(combined.read(config.reward).models.values())
-    if unread := [role for role in config.inputs if role not in JUDGES and role not in read]:
+    if unread := [role for role in config.inputs if role not in NO_JUDGES and role not in read]:
         raise ConfigError(f"inputs.{unread[0]}: no term of `reward` reads this reward model")
     if config.peft.dropout:
         raise ConfigError("peft.dropout: probabilities of one token are compared before and after a step; set it to 0")
@@ -113,28 +113,6 @@ class Prompts:
         )
 
 
-def open_roles(ctx: Context) -> "Roles":
-    """The input policy with its new adapter and the reward models on one base; the template is the recorded one."""
-    import torch
-    from transformers import set_seed
-
-    from stages.models import roles
-    from stages.models.chain import resolve_device
-
-    config, runtime = ctx.config, ctx.config.runtime
-    if runtime.threads:
-        torch.set_num_threads(runtime.threads)
-    set_seed(config.seed)  # the new adapter's weights
-    judges = {role: source for role, source in ctx.inputs.items() if role not in JUDGES}
-    opened = roles.open_roles(
-        ctx.inputs["policy"], judges, ctx.lineage, peft_config(config.peft), device=resolve_device(runtime.device),
-        method=config.peft.method, cache=ctx.cache, dequant_cache_gib=runtime.dequant_cache_gib,
-    )  # fmt: skip
-    probes.require(ctx, [probes.template_equals_upstream(opened.policy)])
-    ctx.record("timing", {})
-    return opened
-
-
 def read_prompts(ctx: Context, tokenizer: Any, library: type) -> Prompts:
     """Prompts in seeded order; those that leave no room for an answer are counted, not cut."""
     rows = artifact.rows(run.training_sets(ctx)["train"])
@@ -160,25 +138,18 @@ def read_prompts(ctx: Context, tokenizer: Any, library: type) -> Prompts:
     return Prompts([row for row, _ in used], [ids for _, ids in used])
 
 
-def read_reward(ctx: Context, roles: "Roles", rows: list[dict[str, Any]]) -> combined.Reward:
-    """The configured reward; DataError for a row whose answers it cannot score."""
-    from stages.rl.judges import score_functions
-
-    models = combined.read(ctx.config.reward).models
-    reward = combined.Reward(ctx.config.reward, score_functions(roles, models, ctx.inputs))
-    reward.check_rows(rows)
-    return reward
-
-
 # -- training -----------------------------------------------------------------------------------------------------
 def train(ctx: Context, trainer: type, library: type) -> dict[str, float]:
     """Run the stage with TRL's `trainer` and its arguments class `library`; returns the metrics."""
-    roles = open_roles(ctx)
+    from stages.rl.judges import open_shared, read_reward
+
+    ctx.record("timing", {})
+    roles = open_shared(ctx, {"reward": combined.read(ctx.config.reward)})
     policy = roles.policy
     with roles.playing("reference"):
         before = probes.next_token_logits(policy.model, policy.tokenizer)
     prompts = read_prompts(ctx, policy.tokenizer, library)
-    reward = read_reward(ctx, roles, prompts.rows)
+    reward = read_reward(ctx, roles, ctx.config.reward, prompts.rows)
     made = make(ctx, roles, prompts, reward, trainer, library)
     probes.require(ctx, [
         probes.starts_at_input(made.model, policy.tokenizer, before),
