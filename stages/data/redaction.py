@@ -54,4 +54,4 @@ def check(kinds: Sequence[str], regions: Sequence[str]) -> None:
     for kind in kinds:
         if kind not in KINDS:
             raise ConfigError(f"redact: unknown kind '{kind}'{suggestion(kind, KINDS)}")
-    check_regions(regions)
+    check_regions("redact_regions", regions)

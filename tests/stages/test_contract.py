@@ -107,7 +107,7 @@ def test_levels_and_accepted_reasons_are_the_configurations(prepared, checked):
         ({"leaks": "ignore"}, "leaks=ignore: use refuse or drop"),
         ({"accepted": {"wrong_form": " "}}, "accepted.wrong_form: say why"),
         ({"personal": ["mail"]}, "personal: unknown kind 'mail'"),
-        ({"regions": ["Sweden"]}, "regions: 'Sweden' is no country code"),
+        ({"regions": ["Sweden"]}, "contract.regions: 'Sweden' is no country code"),
         ({"near_duplicates": 1.5}, "contract.near_duplicates=1.5: give a share"),
         ({"near_duplicates": 0.3}, "contract.near_duplicates=0.3: give a similarity from 0.5 to 1"),
         ({"group": 0}, "contract.group=0: give a whole number from 1"),

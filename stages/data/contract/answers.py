@@ -11,7 +11,6 @@ from stages.data.contract.view import Found, Item, Mark, Scope, share, without_c
 LABEL_WORDS = 4  # words of an answer that is a value and no sentence
 PHRASE_WORDS = 8  # the same without a full stop
 BRIEF = 20  # words of a task's usual answer, below which labels and prose are one
-PROSE_WORDS = 8  # words from which a text shows its register
 MARKS = 2  # of a register in a text that belongs to it
 MOST = 0.6  # of an answer's lines that are rows or code, from which it is a table or code
 ITEMS = 0.4  # of its lines that begin an item, from which it is a list

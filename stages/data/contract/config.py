@@ -108,7 +108,7 @@ def check(config: ContractConfig) -> None:
     for kind in config.personal:
         if kind not in PERSONAL:
             raise ConfigError(f"contract.personal: unknown kind '{kind}'{suggestion(kind, PERSONAL)}")
-    check_regions(config.regions)
+    check_regions("contract.regions", config.regions)
     thresholds.check("contract", config, above=SHARES, free=("outlier",))
     if config.near_duplicates < similar.LEAST_ALIKE:
         raise ConfigError(
@@ -122,13 +122,13 @@ def check(config: ContractConfig) -> None:
 SHARES = ("answer_overlap", "dominant", "language", "chosen_longer", "majority", "tied")
 
 
-def check_regions(regions: Collection[str]) -> None:
+def check_regions(key: str, regions: Collection[str]) -> None:
     """ConfigError for what is no country's code."""
     from phonenumbers import SUPPORTED_REGIONS
 
     for region in regions:
         if region not in SUPPORTED_REGIONS:
-            raise ConfigError(f"regions: '{region}' is no country code of two letters, such as US, GB or SE")
+            raise ConfigError(f"{key}: '{region}' is no country code of two letters, such as US, GB or SE")
 
 
 def level_of(config: ContractConfig, code: str) -> str:
