@@ -32,6 +32,7 @@ STATEMENT = 50  # words of a prompt, an answer or a document up to which a numbe
 COMMON = 20  # prompts from which a shingle is wording of a task
 OVERLAP = 0.5  # of the words of two prompts, and of two answers
 PART = 1000  # rows that a process takes at once
+ALONE = 20  # parts that one process does as fast as several, which must be started
 SHORT = 16  # shingles of the shortest row in which a word may be exchanged
 EXACT = 20_000  # rows up to which all pairs are found; above, MinHash misses a few at the threshold
 COUNTERS = (20, 28)  # bits of the table that counts shingles: at least, at most
@@ -149,7 +150,7 @@ def _of_all_pairs(spool: Spool, shingles: Shingles, threshold: float) -> dict[in
 
 def _by_minhash(spool: Spool, shingles: Shingles, threshold: float) -> dict[int, int]:
     parts = [(i, min(i + PART, len(spool))) for i in range(0, len(spool), PART)]
-    found = mapped(partial(_keys, shingles, lowest(threshold)), parts)
+    found = mapped(partial(_keys, shingles, lowest(threshold)), parts, ALONE)
     long, keys = map(np.concatenate, zip(*found, strict=True))
     numbers = np.flatnonzero(long)
     alike = partial(_alike, spool, shingles, threshold, numbers)
@@ -159,7 +160,7 @@ def _by_minhash(spool: Spool, shingles: Shingles, threshold: float) -> dict[int,
 def _shingles(spool: Spool, folder: Path) -> Shingles:
     path, sizes, prompts = folder / "shingles", [], []
     with path.open("wb") as file:
-        for codes, size, prompt in mapped(partial(_coded, spool.path, spool.row_of), spool.parts()):
+        for codes, size, prompt in mapped(partial(_coded, spool.path, spool.row_of), spool.parts(), ALONE):
             codes.tofile(file)
             sizes.append(size)
             prompts.append(prompt)

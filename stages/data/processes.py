@@ -10,13 +10,12 @@ if TYPE_CHECKING:
     from multiprocessing.connection import Connection
 
 Thing = TypeVar("Thing")
-ALONE = 20  # parts that one process does as fast as several, which must be started
 
 
-def mapped(function: Callable[[Thing], Any], parts: Sequence[Thing]) -> Iterator[Any]:
-    """`map` in all cores, in order; in this process where there is little to do."""
+def mapped(function: Callable[[Thing], Any], parts: Sequence[Thing], alone: int) -> Iterator[Any]:
+    """`map` in all cores, in order; in this process where there are no more than `alone` parts."""
     cores = len(os.sched_getaffinity(0))
-    if cores == 1 or len(parts) <= ALONE:
+    if cores == 1 or len(parts) <= alone:
         yield from map(function, parts)
         return
     with closing(in_processes(function, parts, cores)) as found:

@@ -47,7 +47,8 @@ CALLED = {
 ANSWERS = {"text": ("text",), "preference": ("chosen", "rejected"), "votes": ("a", "b"), "label": ("completion",)}
 CODE = re.compile(r"```.*?(?:```|\Z)|`[^`\n]+`", re.DOTALL)
 WORD = re.compile(r"\w+")
-PART = 100  # items that a process reads at once
+PART = 250  # items that a process reads at once
+ALONE = 8  # such parts that one process reads as fast as several
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +128,7 @@ class Scope:
         asked = [read for read in reads if read not in self.ahead]
         parts = [self.items[i : i + PART] for i in range(0, len(self.items), PART)]
         columns: list[list[Any]] = [[] for _ in asked]
-        for told in mapped(partial(_told, asked, replace(self, rows=(), ahead={})), parts):
+        for told in mapped(partial(_told, asked, replace(self, rows=(), ahead={})), parts, ALONE):
             for column, values in zip(columns, told, strict=True):
                 column.extend(values)
         self.ahead.update(zip(asked, columns, strict=True))

@@ -5,12 +5,12 @@ answers, as a look-alike: telling the two apart is the answer's task, not the li
 something harmless (shot, trip, crack, weed) are left out or stand in phrases only.
 """
 
-import re
 from collections import Counter
 from functools import cache, lru_cache
 
 from stages.data.coverage.config import HARMS
 from stages.data.coverage.reading import words
+from stages.data.literals import Sought
 
 READ = 3000  # letters of a prompt
 PHRASE = 2  # words that a phrase counts as: `kill myself` is more than `kill`
@@ -153,14 +153,14 @@ def _categories() -> dict[str, tuple[str, ...]]:
     return {word: tuple(harms) for word, harms in found.items()}
 
 
-_PHRASES = tuple((harm, re.compile(PHRASES[harm])) for harm in HARMS)
+_PHRASES = tuple((harm, Sought([PHRASES[harm]])) for harm in HARMS)
 
 
 def harm_of(prompt: str) -> str | None:
     """The category of most words of harm in the prompt, the first of HARMS where several have as many, or None."""
     text = prompt[:READ].lower().replace("’", "'")
     found = Counter(harm for word in set(words(text)) for harm in _harms(word))
-    found.update({harm: PHRASE for harm, phrases in _PHRASES if phrases.search(text)})
+    found.update({harm: PHRASE for harm, phrases in _PHRASES if phrases.found(text)})
     return max(HARMS, key=lambda harm: found[harm]) if found else None
 
 

@@ -158,7 +158,7 @@ def test_several_processes_find_the_same(monkeypatch, tmp_path):
     rows = [*OTHERS, ORIGINAL, chat(ORIGINAL["prompt"], edited(ORIGINAL["response"])), *map(mildly, OTHERS)]
     alone = gone(rows)
     monkeypatch.setattr(dedupe, "PART", 2)
-    monkeypatch.setattr(processes, "ALONE", 0)
+    monkeypatch.setattr(dedupe, "ALONE", 0)
     monkeypatch.setattr(dedupe, "EXACT", 0)
     monkeypatch.setattr(processes.os, "sched_getaffinity", lambda _: {0, 1})
     assert gone(rows, folder=tmp_path) == alone and len(alone) == 6

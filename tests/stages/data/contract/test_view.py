@@ -19,7 +19,7 @@ def process(items, scope):
 def test_all_cores_tell_the_same_in_the_same_order(monkeypatch):
     alone = scope_of("sft", ROWS)
     monkeypatch.setattr(view, "PART", 3)
-    monkeypatch.setattr(processes, "ALONE", 0)
+    monkeypatch.setattr(view, "ALONE", 0)
     monkeypatch.setattr(processes.os, "sched_getaffinity", lambda _: {0, 1})
     shared = scope_of("sft", ROWS)
     shared.read_ahead([content_keys, echoes])
