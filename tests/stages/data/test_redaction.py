@@ -95,7 +95,10 @@ def test_other_processes_redact_as_well(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     "kinds, regions, message",
-    [(["mail"], ["US"], "did you mean 'email'"), (["phone"], ["Sweden"], "redact_regions: 'Sweden' is no country code")],
+    [
+        (["mail"], ["US"], "did you mean 'email'"),
+        (["phone"], ["Sweden"], "redact_regions: 'Sweden' is no country code"),
+    ],
 )
 def test_unknown_kinds_and_countries(kinds, regions, message):
     with pytest.raises(ConfigError, match=message):
