@@ -57,6 +57,7 @@ def composition(overrides: Sequence[str], folders: Sequence[Path]) -> Compositio
         words = [*words, f"model.dtype={cfg.model.dtype}"]
         chosen = [*chosen, f"model.dtype={cfg.model.dtype} ({why})"]
     _drop_foreign(cfg, budget, words, folders)
+    _keep_aligning(cfg, words, folders)
     with open_dict(cfg):
         cfg.budget = budget
     refuse_code(OmegaConf.to_container(cfg, resolve=False))
@@ -182,6 +183,39 @@ def _drop_foreign(cfg: DictConfig, budget: str | None, words: Sequence[str], fol
                 cfg[group].pop(name, None)
 
 
+def _keep_aligning(cfg: DictConfig, words: Sequence[str], folders: Sequence[Path]) -> None:
+    """Of the stages that options of the group `align` bring, those of the chosen one stay.
+
+    So an experiment can say what each of them would be trained on, and `align=NAME` is the one word that chooses.
+    """
+    align = cfg.get("align")
+    if align is None:
+        return
+    others = [
+        ("stages", name) for name in sorted(_aligning(folders))
+        if _inline(cfg.stages.get(name)) and "kind" not in cfg.stages[name]
+    ]  # fmt: skip
+    if align not in cfg.stages or ("stages", align) in others:
+        raise ConfigError(
+            f"align: {align} brings no stage; choose with `align=NAME`, or in an experiment's defaults with `override "
+            f"/align: NAME` (known: {', '.join(options('align', folders))})"
+        )
+    for word in words:
+        if _speaks_of(word, others):
+            raise ConfigError(f"{word}: align={align} has no such stage; it has {', '.join(map(str, cfg.stages))}")
+    with open_dict(cfg):
+        for _, name in others:
+            cfg.stages.pop(name)
+
+
+def _aligning(folders: Sequence[Path]) -> set[str]:
+    """The stages that some option of the group `align` brings."""
+    written = [OmegaConf.to_container(OmegaConf.load(file)) for file in files("align", folders)]
+    entries = [entry for plain in written if isinstance(plain, dict) for entry in plain.get("defaults", [])]
+    keys = [str(key) for entry in entries if isinstance(entry, dict) for key in entry]
+    return {key.partition("@stages.")[2] for key in keys if "@stages." in key}
+
+
 def _speaks_of(word: str, names: Iterable[tuple[str, Any]]) -> bool:
     return any(word.lstrip("+~").startswith(f"{group}.{name}.") for group, name in names)
 
@@ -254,6 +288,12 @@ def _composed_sentence(error: BaseException, words: Sequence[str], folders: Sequ
     where = f"{place[1]}: " if place else ""
     if isinstance(inner, OmegaConfBaseException):
         key = str(inner.full_key)
+        if "AnyNode" in str(inner):  # plain values, then the stage's types, then values again: OmegaConf gives up
+            name = key.split(".")[1]
+            return (
+                f"{where}{key}: an experiment that this one builds on speaks of the stage; put `/stage@stages.{name}: "
+                "KIND` before it in the defaults, or choose the stage with `override /align: NAME`"
+            )
         return where + key_sentence(inner, key, _siblings(key, words, folders))
     named = re.search(r"full_key: (\S+)", str(error))
     lines = [line for line in str(error).splitlines() if line.strip()]

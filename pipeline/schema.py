@@ -115,6 +115,7 @@ class Experiment:
 
     name: str = MISSING
     description: str = ""
+    align: Optional[str] = None  # how the model is aligned: dpo | kto | ppo | grpo | rloo, as the group `align` sets it
     budget: Optional[str] = None  # the budget this experiment is made for; None = gpu where there is one, else cpu
     model: ModelConfig = field(default_factory=ModelConfig)
     data: Dict[str, Any] = field(default_factory=dict)  # data set -> config of kind `prepare`

@@ -197,7 +197,7 @@ def test_the_page_on_legal_names_its_suites_and_data_sets():
 def test_the_page_on_legal_states_its_gates():
     table = named("legal.md").partition("| gate | model |")[2].partition("## Results")[0]
     stated = [cells_of(line) for line in table.splitlines() if line.startswith("| `")]
-    gates = yaml.safe_load((ROOT / "conf" / "gates" / "legal.yaml").read_text())
+    gates = yaml.safe_load((ROOT / "conf" / "gates" / "legal.yaml").read_text().replace("${align}", "dpo"))
     assert stated == [stated_gate(name, gate) for name, gate in gates.items()]
 
 

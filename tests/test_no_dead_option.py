@@ -212,7 +212,7 @@ def test_every_option_of_every_kind_has_an_entry():
 def test_every_config_group_is_known_here():
     groups = {path.parent.name for path in CONF.glob("*/*.yaml")}
     assert groups == {
-        "budget", "contract", "data", "eval", "experiment", "gates", "model", "peft", "stage", "store", "tracker",
+        "align", "budget", "contract", "data", "eval", "experiment", "gates", "model", "peft", "stage", "store", "tracker",
     }  # fmt: skip
 
 
@@ -491,7 +491,7 @@ def test_inputs_and_data_decide_the_id(experiment):
 
 def test_every_part_of_an_experiment_has_a_test_here():
     parts = {"model", "data", "stages", "eval", "gates", "contract", "tracker", "store", "identity"}
-    assert {field.name for field in fields(Experiment)} == parts | {"name", "description", "budget"}
+    assert {field.name for field in fields(Experiment)} == parts | {"name", "description", "budget", "align"}
     assert set(options(ModelConfig)) == MODEL.keys()
     assert set(options(Suite)) == {"measure", "data", "limit", "params"}
     assert set(options(Evaluation)) == {"suites", "models", *(f"runtime.{name}" for name in RUNTIME)}
