@@ -188,13 +188,25 @@ def _keep_aligning(cfg: DictConfig, words: Sequence[str], folders: Sequence[Path
 
     So an experiment can say what each of them would be trained on, and `align=NAME` is the one word that chooses.
     """
-    align = cfg.get("align")
-    if align is None:
+    if cfg.get("align") is None:
         return
     others = [
         ("stages", name) for name in sorted(_aligning(folders))
         if _inline(cfg.stages.get(name)) and "kind" not in cfg.stages[name]
     ]  # fmt: skip
+    _check_aligning(cfg, others, words, folders)
+    with open_dict(cfg):
+        for _, name in others:
+            cfg.stages.pop(name)
+        for name in [str(name) for name in cfg.stages if name in _aligning(folders)]:
+            cfg.stages[name] = cfg.stages.pop(name)  # last, though the group stands before the experiment
+
+
+def _check_aligning(
+    cfg: DictConfig, others: Sequence[tuple[str, str]], words: Sequence[str], folders: Sequence[Path]
+) -> None:
+    """ConfigError where the chosen option brings no stage, or a word speaks of one that is left out."""
+    align = cfg.align
     if align not in cfg.stages or ("stages", align) in others:
         raise ConfigError(
             f"align: {align} brings no stage; choose with `align=NAME`, or in an experiment's defaults with `override "
@@ -202,10 +214,8 @@ def _keep_aligning(cfg: DictConfig, words: Sequence[str], folders: Sequence[Path
         )
     for word in words:
         if _speaks_of(word, others):
-            raise ConfigError(f"{word}: align={align} has no such stage; it has {', '.join(map(str, cfg.stages))}")
-    with open_dict(cfg):
-        for _, name in others:
-            cfg.stages.pop(name)
+            known = [str(name) for name in cfg.stages if ("stages", name) not in others]
+            raise ConfigError(f"{word}: align={align} has no such stage; it has {', '.join(known)}")
 
 
 def _aligning(folders: Sequence[Path]) -> set[str]:

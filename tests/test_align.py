@@ -6,9 +6,7 @@ from pipeline.config import load
 from pipeline.errors import ConfigError
 from pipeline.graph import make_nodes
 
-WORDS = {
-    "dpo": {"dpo"}, "kto": {"kto"}, "ppo": {"reward", "ppo"}, "grpo": {"reward", "grpo"}, "rloo": {"reward", "rloo"},
-}  # fmt: skip
+WORDS = {"dpo": ["dpo"], "kto": ["kto"], **{name: ["reward", name] for name in ("ppo", "grpo", "rloo")}}
 
 
 @pytest.fixture(autouse=True)
@@ -27,7 +25,7 @@ def experiment(*words):
 def test_every_word_composes_with_the_shipped_experiments(name, word):
     """The stages it needs, under the names of their kinds, with data, checked and judged by the gates."""
     found = experiment(f"experiment={name}", f"align={word}")
-    assert found.stages.keys() == {"sft", "domain"} | WORDS[word] and found.align == word
+    assert list(found.stages) == ["sft", "domain", *WORDS[word]] and found.align == word
     nodes = make_nodes(found)
     for stage in WORDS[word]:
         assert nodes[stage].kind.name == stage and nodes[stage].data["train"] in nodes
