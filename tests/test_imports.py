@@ -35,6 +35,7 @@ STAGE_MAY = (
     "pipeline.errors",
     "pipeline.fingerprint",
     "pipeline.statistics",
+    "pipeline.typed",  # a stage that is written out as several says what is wrong by the place in its own config
     "pipeline.report",  # the pages of data sets are drawn, worded and escaped like the report of a run
 )
 
