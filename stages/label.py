@@ -10,13 +10,14 @@ import random
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Dict
 
 from pipeline.context import Context
 from pipeline.errors import ConfigError, DataError
 from pipeline.registry import Stage, register
-from pipeline.schema import StageConfig
+from pipeline.schema import Runtime, StageConfig
 from stages.data import artifact
 from stages.models.chat import prompt_ids
 from stages.rewards import combined
@@ -25,10 +26,12 @@ from stages.training import run
 from stages.training.config import check_data
 
 if TYPE_CHECKING:
+    from stages.kernels.rollout import Answer
     from stages.models.chain import Policy
 
 VERDICTS = {"a": ("a", "b"), "b": ("b", "a")}  # who is chosen, who is rejected
-Pair = dict[str, Any]  # id, prompt (turns), a and b (texts), row (where the prompt came from)
+# id, prompt (turns), a and b (texts), row (where the prompt came from), answers (side -> Answer, as it was written)
+Pair = dict[str, Any]
 
 
 @dataclass
@@ -37,6 +40,7 @@ class LabelConfig(StageConfig):
 
     by: str = "terms"  # terms | file
     terms: Dict[str, Any] = field(default_factory=dict)  # name -> term, see docs/rewards.md; the higher sum is better
+    weights: Dict[str, Any] = field(default_factory=dict)  # of the terms, 1 for one that is not named
     file: str = ""  # JSON Lines of {id, prefers: a | b | tie}; what is asked for is written beside it
     count: int = 64  # prompts, drawn at random under the seed; 0 = all
     max_length: int = 512  # tokens of a prompt and its answer
@@ -57,21 +61,9 @@ class Label(Stage):
         return {"labels": hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "none yet"}
 
     def validate(self, config: LabelConfig) -> None:
-        from stages.kernels.rollout import Sampling
-
         check_data(config, "prompts to answer")
-        if config.by not in ("terms", "file"):
-            raise ConfigError(f"by={config.by}: use terms or file")
-        if config.by == "terms" and combined.read({"terms": config.terms}, "label").models:
-            raise ConfigError("terms: a reward model cannot label its own training data; use rules, or by: file")
-        if config.by == "file" and not config.file:
-            raise ConfigError("file: name the file that will hold the labels")
-        if config.rollout.samples < 2:
-            raise ConfigError(f"rollout.samples={config.rollout.samples}: a preference needs 2 answers or more")
-        if config.count < 0:
-            raise ConfigError(f"count={config.count}: use 0 for all prompts, or a positive number")
-        Sampling(config.rollout.max_new_tokens, config.rollout.temperature, config.rollout.top_k, config.rollout.top_p,
-                 config.rollout.samples).check()  # fmt: skip
+        _check_labeller(config)
+        _check_answers(config)
 
     def run(self, ctx: Context) -> dict[str, float]:
         pairs, same = _pairs(ctx)
@@ -83,56 +75,102 @@ class Label(Stage):
         counts = Counter(verdicts.values())
         ctx.record("data", {
             "rows_kept": len(rows), "rows_rejected": counts["tie"] + same,
-            "rejected_because": {"tie": counts["tie"], "the answers are the same": same},
+            "rejected_because": {"tie": counts["tie"], "no two different answers": same},
         })  # fmt: skip
         if not rows:
-            raise DataError(f"{ctx.stage}: no answer was preferred to another, so there is nothing to learn from")
+            raise DataError(
+                f"{ctx.stage}: no answer was preferred to another ({counts['tie']} ties, {same} prompts without two "
+                "different answers), so there is nothing to learn from; raise count or rollout.samples"
+            )
         return {"pairs": float(len(rows)), "ties": float(counts["tie"]), "same": float(same)}
+
+
+# -- what cannot work ---------------------------------------------------------------------------------------------
+def _check_labeller(config: LabelConfig) -> None:
+    if config.by not in ("terms", "file"):
+        raise ConfigError(f"by={config.by}: use terms or file")
+    unread = {"terms": {"file": config.file}, "file": {"terms": config.terms, "weights": config.weights}}[config.by]
+    for name, value in unread.items():
+        if value:
+            raise ConfigError(f"{name}: with by={config.by} nothing reads it; take it out")
+    if config.by == "terms" and combined.read(_judge(config), "label").models:
+        raise ConfigError("terms: a reward model cannot label its own training data; use rules, or by: file")
+    if config.by == "file" and not config.file:
+        raise ConfigError("file: name the file that will hold the labels")
+
+
+def _check_answers(config: LabelConfig) -> None:
+    from stages.kernels.rollout import Sampling
+
+    if config.rollout.samples < 2 or config.rollout.temperature == 0:
+        raise ConfigError(
+            f"rollout.samples={config.rollout.samples}, rollout.temperature={config.rollout.temperature}: a preference "
+            "needs 2 answers or more that differ"
+        )
+    if config.count < 0:
+        raise ConfigError(f"count={config.count}: use 0 for all prompts, or a positive number")
+    for name in ("save_steps", "logging_steps"):
+        if getattr(config.runtime, name) != getattr(Runtime(), name):
+            raise ConfigError(f"runtime.{name}: labelling takes no optimizer steps; take it out")
+    Sampling(config.rollout.max_new_tokens, config.rollout.temperature, config.rollout.top_k, config.rollout.top_p,
+             config.rollout.samples).check()  # fmt: skip
+
+
+def _judge(config: LabelConfig) -> dict[str, Any]:
+    return {"terms": config.terms, "weights": config.weights}
 
 
 # -- what is compared ---------------------------------------------------------------------------------------------
 def _pairs(ctx: Context) -> tuple[list[Pair], int]:
-    """The first two different answers to each prompt, and to how many prompts all answers were the same."""
+    """The first two different answers to each prompt, and how many prompts have no two."""
+    import torch
+
     from stages.kernels.rollout import Sampling, rollout
-    from stages.models.chain import load_policy, resolve_device
+    from stages.models.chain import load_policy
 
     asked, runtime = ctx.config.rollout, ctx.config.runtime
+    if runtime.threads:
+        torch.set_num_threads(runtime.threads)
     policy = load_policy(
-        ctx.inputs["policy"], ctx.lineage, device=resolve_device(runtime.device), cache=ctx.cache,
+        ctx.inputs["policy"], ctx.lineage, device=runtime.device, cache=ctx.cache,
         dequant_cache_gib=runtime.dequant_cache_gib,
     )  # fmt: skip
-    rows = artifact.rows(run.training_sets(ctx)["train"])
-    random.Random(ctx.config.seed).shuffle(rows)
-    rows, prompts = _fitting(ctx, policy, rows)
+    rows, prompts = _fitting(ctx, policy)
     sampling = Sampling(
         asked.max_new_tokens, asked.temperature, asked.top_k, asked.top_p, asked.samples, seed=ctx.config.seed
     )
     written = rollout(policy, prompts, sampling, runtime.micro_batch)
     texts = [policy.tokenizer.decode(answer.ids, skip_special_tokens=True).strip() for answer in written]
-    each = [texts[at : at + asked.samples] for at in range(0, len(texts), asked.samples)]
+    answers = list(zip(texts, written, strict=True))
+    each = [answers[at : at + asked.samples] for at in range(0, len(answers), asked.samples)]
     pairs = list(_different(rows, each))
     return pairs, len(rows) - len(pairs)
 
 
-def _fitting(ctx: Context, policy: "Policy", rows: list[dict]) -> tuple[list[dict], list[list[int]]]:
-    """The first `count` rows whose prompt leaves room for an answer."""
-    room, kept, prompts = ctx.config.max_length - ctx.config.rollout.max_new_tokens, [], []
-    for row in rows:
-        ids = prompt_ids(policy.tokenizer, row["prompt"])
-        if len(ids) <= room and (not ctx.config.count or len(kept) < ctx.config.count):
-            kept.append(row)
-            prompts.append(ids)
+def _fitting(ctx: Context, policy: "Policy") -> tuple[list[dict], list[list[int]]]:
+    """`count` rows, drawn at random from those whose prompt leaves room for an answer, and their prompts as ids."""
+    rows = artifact.rows(run.training_sets(ctx)["train"])
+    random.Random(ctx.config.seed).shuffle(rows)
+    room = ctx.config.max_length - ctx.config.rollout.max_new_tokens
+    tokenized = ((row, prompt_ids(policy.tokenizer, row["prompt"])) for row in rows)
+    kept = list(islice(((row, ids) for row, ids in tokenized if len(ids) <= room), ctx.config.count or None))
     if not kept:
         raise DataError(f"data.train: none of {len(rows)} prompts has at most {room} tokens; raise max_length")
-    return kept, prompts
+    return [row for row, _ in kept], [ids for _, ids in kept]
 
 
-def _different(rows: list[dict], each: list[list[str]]) -> Iterator[Pair]:
-    for row, texts in zip(rows, each, strict=True):
-        a, b = texts[0], next((text for text in texts[1:] if text != texts[0]), None)
-        if a and b:
+def _different(rows: list[dict], each: list[list[tuple[str, "Answer"]]]) -> Iterator[Pair]:
+    """A pair for each row with two answers that differ in their text; empty ones are no answers."""
+    for row, answers in zip(rows, each, strict=True):
+        first: dict[str, Answer] = {}
+        for text, answer in answers:
+            if text:
+                first.setdefault(text, answer)
+        if len(first) > 1:
+            a, b = list(first)[:2]
             name = hashlib.sha256(json.dumps([row["prompt"], a, b]).encode()).hexdigest()[:12]
-            yield {"id": name, "prompt": row["prompt"], "a": a, "b": b, "row": row}
+            written = {"a": first[a], "b": first[b]}
+            yield {"id": name, "prompt": row["prompt"], "a": a, "b": b, "row": row, "answers": written}
 
 
 def _row(ctx: Context, pair: Pair, verdict: str) -> dict[str, Any]:
@@ -145,15 +183,20 @@ def _row(ctx: Context, pair: Pair, verdict: str) -> dict[str, Any]:
 
 # -- who says which is better -------------------------------------------------------------------------------------
 def _by_terms(ctx: Context, pairs: list[Pair]) -> dict[str, str]:
-    """The answer with the higher sum of terms."""
-    judge = combined.Reward({"terms": ctx.config.terms}, {})
-    rows, none = [pair["row"] for pair in pairs], [[] for _ in pairs]
+    """The answer with the higher weighted sum of terms."""
+    judge, rows = combined.Reward(_judge(ctx.config), {}), [pair["row"] for pair in pairs]
+    no_prompts: list[list[int]] = [[] for _ in pairs]  # which only reward models read
     judge.check_rows(rows)
-    a, b = (judge(rows, none, none, [pair[side] for pair in pairs], [True] * len(pairs), learn=False).total.tolist()
-            for side in "ab")  # fmt: skip
+    totals = {}
+    for side in "ab":
+        written = [pair["answers"][side] for pair in pairs]
+        ids = [answer.ids if answer.end is None else [*answer.ids, answer.end] for answer in written]
+        texts, ended = [pair[side] for pair in pairs], [answer.ended for answer in written]
+        totals[side] = judge(rows, no_prompts, ids, texts, ended, learn=False).total.tolist()
     return {
-        pair["id"]: "a" if x > y else "b" if y > x else "tie" for pair, x, y in zip(pairs, a, b, strict=True)
-    }  # fmt: skip
+        pair["id"]: "a" if a > b else "b" if b > a else "tie"
+        for pair, a, b in zip(pairs, totals["a"], totals["b"], strict=True)
+    }
 
 
 def _by_file(ctx: Context, pairs: list[Pair]) -> dict[str, str]:

@@ -8,8 +8,8 @@ a round continues that of the round before, which is its reference; reward model
 
 import copy
 from collections.abc import Mapping
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING
 
 from pipeline.errors import ConfigError
 from pipeline.schema import StageConfig
@@ -67,15 +67,32 @@ def _numbered(stage: str, number: int) -> str:
 
 
 def _labelling(name: str, config: "PpoConfig", policy: str, number: int) -> StageConfig:
-    """What `labels` says; without a labeller of its own the terms of `gold` are it."""
-    said: dict[str, Any] = dict(config.labels)
+    """What `labels` says; without a labeller of its own the terms of `gold` are it, with their weights.
+
+    The answers are those that the policy writes in its stage: to the same prompts, sampled in the same way.
+    """
+    where, said = f"stages.{name}.labels", dict(config.labels)
+    if taken := {"kind", "inputs"} & said.keys():
+        raise ConfigError(f"{where}.{min(taken)}: it follows from the rounds; take it out")
     if said.get("by", "terms") == "terms" and "terms" not in said:
-        said["terms"] = config.gold.get("terms", {})
+        said = {**{key: config.gold[key] for key in ("terms", "weights") if key in config.gold}, **said}
+        if "terms" not in said:
+            raise ConfigError(
+                f"{where}: nobody labels; give `gold`, `labels: {{terms: ...}}` or `labels: {{by: file, file: ...}}`"
+            )
     if "file" in said:
-        said["file"] = str(said["file"]).replace("{round}", str(number))
-    fixed = {
-        "kind": "label", "inputs": {"policy": policy}, "data": dict(config.data), "seed": config.seed + number,
-        "max_length": config.max_length,
+        said["file"] = _file_of(where, str(said["file"]), number, config.rounds)
+    usual = {
+        "data": dict(config.data), "seed": config.seed + number, "max_length": config.max_length,
+        "runtime": {key: getattr(config.runtime, key) for key in ("device", "threads", "dequant_cache_gib")},
     }  # fmt: skip
-    rollout = {"max_new_tokens": config.rollout.max_new_tokens, "samples": 2, **said.pop("rollout", {})}
-    return stage_config(f"stages.{name}.labels", {**said, "rollout": rollout, **fixed})
+    rollout = {**asdict(config.rollout), "samples": 2, **said.pop("rollout", {})}
+    fixed = {"kind": "label", "inputs": {"policy": policy}, "rollout": rollout}
+    return stage_config(where, {**usual, **said, **fixed})
+
+
+def _file_of(where: str, file: str, number: int, rounds: int) -> str:
+    """The file of one round. Labels are part of what is made from them, so later ones must not be added to them."""
+    if rounds > 2 and "{round}" not in file:
+        raise ConfigError(f"{where}.file={file}: each round has a file of its own; write {{round}} where its number is")
+    return file.replace("{round}", str(number))

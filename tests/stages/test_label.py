@@ -8,6 +8,7 @@ from pipeline.errors import ConfigError, DataError
 from pipeline.registry import kind
 from pipeline.schema import Runtime
 from stages.data import artifact
+from stages.kernels.rollout import Answer
 from stages.rl.config import Rollouts
 
 LONGER = {"long": {"kind": "length", "target": 30}}
@@ -46,6 +47,29 @@ def test_the_rule_decides_and_rows_stay_in_the_group_of_their_prompt(labelled, a
         assert row["cluster"] == prompts[json.dumps(row["prompt"])] and row["origin"]["file"] == "labels"
     counts = made.sections["data"]
     assert counts["rows_kept"] + counts["rows_rejected"] == 6
+
+
+def test_a_rule_sees_tokens_as_they_were_written_and_weights_count(labelled, monkeypatch):
+    """Answers of 5 and of 2 tokens, the end included; an empty one is none."""
+
+    def rollout(policy, prompts, sampling, micro_batch):
+        return [Answer(ids, [], end=2) for _ in prompts for ids in ([], [9, 10, 11, 12], [13])]
+
+    monkeypatch.setattr("stages.kernels.rollout.rollout", rollout)
+    terms = {
+        "many": {"kind": "length", "target": 5, "unit": "tokens"},
+        "few": {"kind": "length", "target": 2, "unit": "tokens"},
+    }
+    rows = [artifact.rows(labelled(terms=terms, weights=weights).artifact) for weights in ({"few": 0}, {"many": 0})]
+    assert len(rows[0]) == len(rows[1]) == 6
+    for many, few in zip(*rows, strict=True):
+        assert (many["chosen"], many["rejected"]) == (few["rejected"], few["chosen"])
+
+
+def test_an_answer_that_was_cut_is_no_finished_one(labelled):
+    ended = {"ended": {"kind": "format", "check": {"type": "words", "min": 0}, "finished": True}}
+    with pytest.raises(DataError, match=r"labels: no answer was preferred to another \([1-6] ties, \d prompts"):
+        labelled(terms=ended, rollout=Rollouts(max_new_tokens=1, samples=3))
 
 
 def test_the_same_seed_asks_the_same(labelled):
@@ -100,8 +124,16 @@ def test_a_label_that_cannot_be_read_is_named_by_its_line(labelled, tmp_path, li
         ({"by": "file"}, "file: name the file"),
         ({"terms": {}}, "label.terms: name at least one term"),
         ({"terms": {"h": {"kind": "model"}}}, "a reward model cannot label its own training data"),
-        ({"terms": LONGER, "rollout": Rollouts(samples=1)}, "rollout.samples=1: a preference needs 2 answers"),
+        (
+            {"terms": LONGER, "rollout": Rollouts(samples=1)},
+            "rollout.samples=1, rollout.temperature=1.0: a preference needs 2 answers",
+        ),
         ({"terms": LONGER, "count": -1}, "count=-1"),
+        ({"terms": LONGER, "weights": {"lnog": 1}}, "label.weights.lnog: no such term; did you mean long"),
+        ({"terms": LONGER, "file": "f.jsonl"}, "file: with by=terms nothing reads it"),
+        ({"by": "file", "file": "f.jsonl", "terms": LONGER}, "terms: with by=file nothing reads it"),
+        ({"terms": LONGER, "rollout": Rollouts(samples=2, temperature=0)}, "needs 2 answers or more that differ"),
+        ({"terms": LONGER, "runtime": Runtime(save_steps=3)}, "runtime.save_steps: labelling takes no"),
     ],
 )
 def test_what_cannot_work_is_refused(labelled, settings, message):

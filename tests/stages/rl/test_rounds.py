@@ -48,6 +48,22 @@ def test_three_rounds_are_eight_stages_in_a_chain():
     assert len({stages[name].seed for name in ("ppo_round1", "ppo_round2", "ppo")}) == 3
 
 
+def test_labels_are_of_answers_as_the_policy_writes_them():
+    runtime, rollout = {"device": "cpu", "threads": 3, "save_steps": 7}, {"max_new_tokens": 9, "temperature": 0.6}
+    made = experiment(runtime=runtime, rollout=rollout).stages["ppo_labels1"]
+    assert (made.rollout.max_new_tokens, made.rollout.temperature, made.rollout.samples) == (9, 0.6, 2)
+    assert (made.runtime.device, made.runtime.threads) == ("cpu", 3)
+    kind("label").stage().validate(made)
+
+
+def test_what_labels_says_counts():
+    gold = {"terms": {"right": {"kind": "checker"}, "short": {"kind": "length", "target": 3}}, "weights": {"short": 0}}
+    assert experiment(gold=gold).stages["ppo_labels2"].weights == {"short": 0}
+    own = {"by": "file", "file": "round{round}.jsonl", "data": {"train": "chats"}, "rollout": {"samples": 4}}
+    made = experiment(labels=own).stages["ppo_labels2"]
+    assert (made.file, made.data, made.rollout.samples, made.terms) == ("round2.jsonl", {"train": "chats"}, 4, {})
+
+
 def test_one_round_is_the_stage_itself():
     stages = experiment(rounds=1, labels=None).stages
     assert list(stages) == ["sft", "reward", "ppo"]
@@ -73,6 +89,9 @@ def test_the_first_round_is_shared_with_an_experiment_of_more(tmp_path, monkeypa
         ({"rounds": -1}, "stages.ppo.rounds=-1: at least 1"),
         ({"reward": {"terms": {"short": {"kind": "length", "target": 3}}}}, "`reward` reads none that this experiment"),
         ({"labels": {"cuont": 3}}, "stages.ppo.labels.cuont: unknown key .did you mean 'count'"),
+        ({"labels": {"inputs": {"policy": "sft"}}}, "stages.ppo.labels.inputs: it follows from the rounds"),
+        ({"gold": None}, "stages.ppo.labels: nobody labels; give `gold`"),
+        ({"labels": {"by": "file", "file": "labels.jsonl"}}, "labels.file=labels.jsonl: each round has a file of its"),
     ],
 )
 def test_rounds_that_cannot_be_made_are_refused(changes, message):
