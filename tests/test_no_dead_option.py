@@ -26,6 +26,7 @@ from stages.data.contract.config import ContractConfig
 from stages.data.shares import Mixture
 from stages.data.split import Split
 from stages.domain import Rehearsal
+from stages.rl.config import PpoTrain, Rollouts, ValueFunction
 from stages.rl.guards import Guards
 
 CONF = Path(importlib.import_module("conf").__path__[0])
@@ -75,12 +76,38 @@ def others(config, prefix):
             found[prefix + field.name] = value[1:]
         elif isinstance(value, str):
             found[prefix + field.name] = "drop"
+        elif isinstance(value, bool):
+            found[prefix + field.name] = not value
         else:
-            found[prefix + field.name] = value / 2 if isinstance(value, float) else value + 1
+            found[prefix + field.name] = (value / 2 or 0.5) if isinstance(value, float) else value + 1
     return found
 
 
 ONLINE = {**TRAINING, "reward": {"terms": {"short": {"kind": "length", "free": 3}}}, **others(Guards(), "guards.")}
+ROLLOUT = others(Rollouts(), "rollout.")
+PPO = {
+    **{name: value for name, value in ONLINE.items() if name != "train"},
+    "step": "plain",
+    "gold": {"terms": {"short": {"kind": "length", "free": 3}}},
+    "rounds": 2,
+    "labels": {"count": 3},
+    **ROLLOUT,
+    **others(ValueFunction(), "value."),
+    **others(PpoTrain(), "train."),
+}
+LABEL = {
+    **PLACES,
+    "seed": 7,
+    "by": "file",
+    "terms": {"short": {"kind": "length", "free": 3}},
+    "weights": {"short": 0.5},
+    "file": "labels.jsonl",
+    "count": 9,
+    "max_length": 99,
+    **ROLLOUT,
+    "rollout.samples": 4,
+    **{f"runtime.{name}": RUNTIME[name] for name in ("device", "threads", "micro_batch", "dequant_cache_gib")},
+}
 # kind -> option -> another value. Options of which a user sees nothing are in UNREACHABLE, refused ones in REFUSED.
 CHANGES = {
     "base": {f"model.{name}": value for name, value in MODEL.items()},
@@ -136,6 +163,8 @@ CHANGES = {
     "kto": {**TRAINING, "max_rows": 5},
     "grpo": ONLINE,
     "rloo": ONLINE,
+    "ppo": PPO,
+    "label": LABEL,
     "reward": {
         **TRAINING,
         "max_pairs": 5,
@@ -172,6 +201,7 @@ UNREACHABLE = {
 REFUSED = {
     "prepare": {"inputs", "data", *(f"runtime.{name}" for name in RUNTIME)},
     "evaluate": {"runtime.save_steps", "runtime.logging_steps"},
+    "label": {"runtime.save_steps", "runtime.logging_steps"},
 }
 
 
@@ -212,7 +242,8 @@ def test_every_option_of_every_kind_has_an_entry():
 def test_every_config_group_is_known_here():
     groups = {path.parent.name for path in CONF.glob("*/*.yaml")}
     assert groups == {
-        "align", "budget", "contract", "data", "eval", "experiment", "gates", "model", "peft", "stage", "store", "tracker",
+        "align", "budget", "contract", "data", "eval", "experiment", "gates", "model", "peft", "stage", "store",
+        "tracker",
     }  # fmt: skip
 
 
@@ -275,6 +306,21 @@ ANSWERS = {
     "guards": Guards(window=2),
     "train": {"num_generations": 2, "max_completion_length": 4, "max_steps": 4, "beta": 0.1},
 }
+SIZE = {"size": {"kind": "length", "target": 30, "unit": "characters"}}
+
+
+def learning():
+    """A `ppo` of four updates in which every option of `train` has its say."""
+    train = PpoTrain(
+        learning_rate=0.01, value_learning_rate=0.01, max_steps=4, minibatches=2, num_ppo_epochs=2, warmup_steps=1,
+        weight_decay=0.1, max_grad_norm=0.1, entropy_coef=0.01, clip_range=0.01, value_clip_range=0.01, value_coef=1.0,
+        gamma=0.9, kl_target=0.1, kl_horizon=100.0, stop_kl=1e-3, missing_eos_penalty=0.5,
+    )  # fmt: skip
+    return kinds()["ppo"].config(
+        kind="ppo", data={"train": "d"}, max_length=64, batch_size=2, peft=PeftConfig(r=4, alpha=8.0), train=train,
+        runtime=Runtime(threads=1, device="cpu"), rollout=Rollouts(max_new_tokens=4), reward={"terms": SIZE},
+        guards=Guards(window=2),
+    )  # fmt: skip
 
 
 @pytest.fixture(scope="session")
@@ -315,6 +361,10 @@ def readings(bench, base, sft, rows, tmp_path_factory):
         (bench.config("kto", data={"train": "d"}, train=one), {"policy": base}, {"train": sets["pairs"]}),
         *((bench.config(name, data={"train": "d"}, **ANSWERS), {"policy": base}, {"train": sets["pairs"]})
           for name in ("grpo", "rloo")),
+        (learning(), {"policy": base}, {"train": sets["pairs"]}),
+        (kinds()["label"].config(kind="label", data={"train": "d"}, terms=SIZE, runtime=Runtime(threads=1, device="cpu"),
+                                 rollout=Rollouts(max_new_tokens=4, samples=2)),
+         {"policy": base}, {"train": sets["pairs"]}),
         (bench.config("reward", data={"train": "d"}, train=one), {"policy": base}, {"train": judged}),
         (check(kind="contract", stage="sft", training={"max_tokens": 100}), {"start": base}, prepared["sft"]),
         (check(kind="contract", stage="domain", training={"max_tokens": 9}), {"start": base}, prepared["domain"]),
@@ -325,6 +375,7 @@ def readings(bench, base, sft, rows, tmp_path_factory):
         seen = found.setdefault(config.kind, set())
         watched = traced(config, seen)
         stage = kinds()[config.kind].stage()
+        stage.expand("made", watched, {})
         stage.fingerprints(watched)
         stage.contract(watched)
         stage.validate(watched)
@@ -427,6 +478,50 @@ def test_every_train_key_of_conf_arrives_in_the_trainers_arguments(kind, tmp_pat
     for name in config.train:
         after = built(changed(config, "train", {**config.train, name: TRAIN[name]}), tmp_path)
         assert getattr(after, name) == TRAIN[name] != getattr(built(config, tmp_path), name), name
+
+
+# -- what PPO is told changes what it learns ------------------------------------------------------------------------
+@pytest.fixture(scope="module")
+def learned(bench, base, rows):
+    """learned(config) -> history and adapter, of a policy whose answers differ in how likely they are."""
+    prompts = bench.data("prompts", rows.pairs(6))
+
+    def run(config):
+        kinds()["ppo"].stage().validate(config)
+        made = bench.run(bench.context("ppo", config, {"policy": base}, {"train": prompts}))
+        names = ("history.jsonl", "model/adapter/adapter_model.safetensors")
+        return [(made.artifact.path / name).read_bytes() for name in names]
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def unchanged(learned):
+    return learned(learning())
+
+
+LEARNS = [name for name in PPO if name.startswith(("train.", "rollout.")) or name == "value.adapter"]
+# What a change needs beside itself, or another value than that of PPO above.
+BESIDE = {
+    "train.num_train_epochs": {"train.num_train_epochs": 1.5, "train.max_steps": -1},
+    "train.lr_scheduler_type": {"train.lr_scheduler_type": "constant"},
+    "train.kl_estimator": {"train.kl_estimator": "k3"},
+    "train.max_steps": {"train.max_steps": 2},
+    "train.warmup_steps": {"train.warmup_steps": 0},
+    "train.missing_eos_penalty": {"train.missing_eos_penalty": 0.0},
+    "train.kl_target": {"train.kl_target": 0.0},
+    "train.stop_kl": {"train.stop_kl": 0.0},
+    "rollout.max_new_tokens": {"rollout.max_new_tokens": 6},
+}
+
+
+@pytest.mark.parametrize("name", LEARNS)
+def test_every_option_of_ppo_changes_what_is_learned(name, learned, unchanged):
+    config = learning()
+    for key, value in BESIDE.get(name, {name: PPO[name]}).items():
+        config = changed(config, key, value)
+    history, adapter = learned(config)
+    assert history != unchanged[0] and adapter != unchanged[1]
 
 
 @pytest.mark.parametrize("name", ["threads", "device"])
