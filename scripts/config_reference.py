@@ -42,7 +42,7 @@ TOP = [  # key of an experiment -> its type
 ]
 CHOOSES = ("models",)  # says what is built, not what comes out
 # `base` and `evaluate` are made from `model` and `eval`; `prepare` stands under data.
-STAGES = ("sft", "domain", "dpo", "kto", "grpo", "rloo", "reward")
+STAGES = ("sft", "domain", "dpo", "kto", "grpo", "rloo", "reward", "ppo", "label")
 
 NOTES = {  # meanings of keys that their names nearly give away, so that the code has no comment for them
     "name": "name of the experiment; its runs are kept under it",
@@ -57,6 +57,10 @@ NOTES = {  # meanings of keys that their names nearly give away, so that the cod
     "peft.alpha": "the adapter's output is scaled by alpha / r",
     "peft.dropout": "on the adapter's input, while training",
     "inputs.policy": "the stage whose model it continues",
+    "inputs.reward": "the stage whose reward model the term below reads",
+    "reward.weights.helpful": "of the term below, in the sum of all",
+    "reward.terms.helpful.kind": "see docs/rewards.md",
+    "reward.terms.helpful.input": "role of its reward model in `inputs`",
     "votes.targets": "hard: the majority; share: of the votes; dawid_skene: votes by how reliable each annotator is",
     "votes.weights": "none; count: by the number of votes; confidence: by how far the target is from a half",
     "votes.margins": "log-odds by which the better answer leads: slightly better, better, much better",
@@ -124,7 +128,8 @@ def common() -> list[Row]:
 
 def stage_rows(kind: type, file: Path) -> list[Row]:
     """The kind's own keys and what its YAML sets, which is what the default becomes; keys of `train` included."""
-    given = dict(leaves({k: v for k, v in yaml.safe_load(file.read_text()).items() if k not in ("defaults", "kind")}))
+    raw = yaml.safe_load(file.read_text()) if file.is_file() else {}  # `label` stands in no experiment by itself
+    given = dict(leaves({k: v for k, v in raw.items() if k not in ("defaults", "kind")}))
     base = {row[0]: row for row in common()}
     found = []
     for key, default, meaning, identity in rows(kind):
@@ -152,7 +157,7 @@ def experiment() -> str:
 
 
 def doc(kind: Any) -> str:
-    text = inspect.getdoc(kind) or ""
+    text = inspect.cleandoc(kind.__doc__ or "")
     return "" if text.startswith(f"{getattr(kind, '__name__', '')}(") else text.split("\n\n")[0].replace("\n", " ")
 
 

@@ -49,6 +49,8 @@ class LabelConfig(StageConfig):
 
 @register("label", config=LabelConfig)
 class Label(Stage):
+    """Pairs of answers that the policy writes now, compared by rules or by people: a data set of preferences."""
+
     version = 1
     consumes = {"policy": "model"}
     produces = "data"

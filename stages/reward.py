@@ -89,6 +89,8 @@ class Trained:
 
 @register("reward", config=RewardConfig)
 class Reward(Stage):
+    """TRL's RewardTrainer on pairs of answers: an adapter on the input policy's chain, and a score head."""
+
     version, consumes, produces = 1, {"policy": "model"}, "reward"
 
     def contract(self, config: RewardConfig) -> dict[str, Any]:

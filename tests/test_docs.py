@@ -176,9 +176,9 @@ def test_the_command_page_names_every_verb_option_and_exit_code():
 
 
 def test_the_page_on_probes_names_every_probe_and_nothing_else():
-    sources = [ROOT / "stages" / folder / "probes.py" for folder in ("training", "rewards")]
+    sources = [ROOT / "stages" / name for name in ("training/probes.py", "rewards/probes.py", "ppo.py")]
     probes = {name for source in sources for name in re.findall(r'Probe\(\s*"(\w+)"', source.read_text())}
-    stated = re.findall(r"^\| `(\w+)` \| (?:sft|domain|dpo|kto|reward)", named("probes.md"), re.M)
+    stated = re.findall(r"^\| `(\w+)` \| (?:sft|domain|dpo|kto|ppo|reward)", named("probes.md"), re.M)
     assert probes == set(stated)
     assert set(re.findall(r'"name": "(\w+)"', (ROOT / "stages" / "dpo.py").read_text())) <= words(named("probes.md"))
 

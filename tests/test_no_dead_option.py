@@ -338,7 +338,8 @@ def readings(bench, base, sft, rows, tmp_path_factory):
     (folder / "chats.jsonl").write_text("".join(json.dumps({"messages": r["messages"]}) + "\n" for r in rows.chat(8)))
     chats = bench.data("chats", rows.chat(8))
     one = {"max_steps": 1}
-    prepare, evaluate, start, check = (kinds()[name].config for name in ("prepare", "evaluate", "base", "contract"))
+    names = ("prepare", "evaluate", "base", "contract", "label")
+    prepare, evaluate, start, check, labelling = (kinds()[name].config for name in names)
     suites = {"s": Suite("perplexity", "heldout")}
     files = {"sft": ("chat", "chats.jsonl"), "domain": ("text", "mine.jsonl")}
     prepared = {}
@@ -362,9 +363,8 @@ def readings(bench, base, sft, rows, tmp_path_factory):
         *((bench.config(name, data={"train": "d"}, **ANSWERS), {"policy": base}, {"train": sets["pairs"]})
           for name in ("grpo", "rloo")),
         (learning(), {"policy": base}, {"train": sets["pairs"]}),
-        (kinds()["label"].config(kind="label", data={"train": "d"}, terms=SIZE, runtime=Runtime(threads=1, device="cpu"),
-                                 rollout=Rollouts(max_new_tokens=4, samples=2)),
-         {"policy": base}, {"train": sets["pairs"]}),
+        (labelling(kind="label", data={"train": "d"}, terms=SIZE, runtime=Runtime(threads=1, device="cpu"),
+                   rollout=Rollouts(max_new_tokens=4, samples=2)), {"policy": base}, {"train": sets["pairs"]}),
         (bench.config("reward", data={"train": "d"}, train=one), {"policy": base}, {"train": judged}),
         (check(kind="contract", stage="sft", training={"max_tokens": 100}), {"start": base}, prepared["sft"]),
         (check(kind="contract", stage="domain", training={"max_tokens": 9}), {"start": base}, prepared["domain"]),
