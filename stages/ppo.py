@@ -4,6 +4,7 @@ import json
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Dict
 
 from pipeline.context import Context
@@ -14,7 +15,7 @@ from stages.data import artifact
 from stages.models.adapters import peft_config
 from stages.models.chat import prompt_ids
 from stages.rewards import combined
-from stages.rl.config import NO_JUDGES, PpoTrain, Rollouts, ValueFunction, check_train
+from stages.rl.config import NO_JUDGES, PpoTrain, Rollouts, ValueFunction, check_roles, check_train
 from stages.rl.guards import Guards
 from stages.training import run
 from stages.training.config import asked, check_data
@@ -102,6 +103,11 @@ def _check(config: PpoConfig) -> None:
     if config.peft.dropout:
         raise ConfigError("peft.dropout: PPO compares probabilities of one token before and after a step; set it to 0")
     answers = config.batch_size * config.train.minibatches
+    if config.train.kl_target and config.train.kl_horizon < answers:
+        raise ConfigError(
+            f"train.kl_horizon={config.train.kl_horizon} is below the {answers} answers of an update (batch_size times "
+            "train.minibatches), so that the coefficient could turn over within one; raise it"
+        )
     if answers % config.rollout.samples:
         raise ConfigError(
             f"rollout.samples={config.rollout.samples} does not divide the {answers} answers of an update (batch_size "
@@ -127,6 +133,7 @@ def _check_sampling(config: PpoConfig) -> None:
 
 
 def _check_rewards(config: PpoConfig) -> None:
+    check_roles(config.inputs)
     combined.check(config.reward, config.inputs)
     if config.gold:
         combined.check(config.gold, config.inputs, "gold")
@@ -156,9 +163,9 @@ def _learner(ctx: Context) -> "Learner":
     gold = read_reward(ctx, roles, config.gold, rows) if config.gold else None
     actor = _actor(ctx, roles)
     optimizer = torch.optim.AdamW(_groups(actor, config.train), betas=(0.9, 0.95), eps=1e-5)
-    scheduler = get_scheduler(
-        config.train.lr_scheduler_type, optimizer, config.train.warmup_steps, updates(config, len(prompts))
-    )
+    schedule, warmup = config.train.lr_scheduler_type, config.train.warmup_steps
+    named = "constant_with_warmup" if schedule == "constant" and warmup else schedule  # `constant` takes no warm-up
+    scheduler = get_scheduler(named, optimizer, warmup, updates(config, len(prompts)))
     return Learner(
         actor, reward, gold, optimizer, scheduler, config, rows, prompts, _rows_at_once(ctx, roles),
         config.train.kl_coef,
@@ -215,7 +222,7 @@ def _prompts(ctx: Context, roles: "Roles") -> tuple[list[dict], list[list[int]]]
 
 
 def _actor(ctx: Context, roles: "Roles") -> Any:
-    """The policy with its value function, which may begin as a reward model's."""
+    """The policy with its value function, which may begin as a reward model, of an ensemble as its first member."""
     import torch
 
     from stages.kernels.step import install
@@ -244,12 +251,13 @@ def _actor(ctx: Context, roles: "Roles") -> Any:
 
 def _groups(actor: Any, train: PpoTrain) -> list[dict[str, Any]]:
     """The policy's adapter and the value function, each with its learning rate."""
+    from stages.models.roles import of_adapter
     from stages.rl.actor import VALUE
     from stages.rl.ppo import trained_parameters
 
     policy, value = [], []
     for name, parameter in trained_parameters(actor):
-        (value if name.startswith("value_head.") or f".{VALUE}." in name else policy).append(parameter)
+        (value if name.startswith("value_head.") or of_adapter(name, VALUE) else policy).append(parameter)
     return [
         {"params": policy, "lr": train.learning_rate, "weight_decay": train.weight_decay},
         {"params": value, "lr": train.value_learning_rate, "weight_decay": 0.0},
@@ -263,9 +271,9 @@ def _train(ctx: Context, learner: "Learner", start: int, total: int) -> None:
 
     every = ctx.config.runtime.save_steps or max(1, total // 10)
     samples = ctx.ckpt / "samples.jsonl"
-    kept = _lines_before(samples, start)
-    ctx.ckpt.mkdir(parents=True, exist_ok=True)
-    samples.write_text("".join(kept))
+    _forget_after(samples, start)
+    if learner.history:
+        _probe(ctx, learner.history[0])
     with tracked(ctx) as tracker, samples.open("a") as stream:
         for number in range(start, total):
             entry, answers, parts = learner.update(number)
@@ -285,8 +293,8 @@ def _train(ctx: Context, learner: "Learner", start: int, total: int) -> None:
     (ctx.out / "history.jsonl").write_text("".join(lines))
 
 
-def _lines_before(samples: Any, update: int) -> list[str]:
-    """Samples of the updates that the checkpoint has seen; a torn last line belongs to a later one."""
+def _forget_after(samples: Path, update: int) -> None:
+    """Keep the samples of the updates that the checkpoint has seen; a torn last line belongs to a later one."""
     found = []
     for line in samples.read_text().splitlines(keepends=True) if samples.is_file() else []:
         try:
@@ -294,7 +302,10 @@ def _lines_before(samples: Any, update: int) -> list[str]:
                 found.append(line)
         except ValueError:
             continue
-    return found
+    samples.parent.mkdir(parents=True, exist_ok=True)
+    part = samples.with_suffix(".part")
+    part.write_text("".join(found))
+    part.replace(samples)  # whole or as before
 
 
 def _sample(number: int, answers: Any, parts: Any, i: int) -> dict[str, Any]:

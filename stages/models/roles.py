@@ -60,7 +60,7 @@ class Roles:
             return
         self.model.add_adapter(name, like)
         for path, parameter in self.model.named_parameters():
-            if f".{name}." in path:
+            if of_adapter(path, name):
                 parameter.requires_grad_(True)
 
     def _layers(self) -> list[Any]:
@@ -119,6 +119,11 @@ def open_roles(
     roles.adapters["policy"] = (*roles.adapters["reference"], TRAINED)
     roles.switch("policy")
     return roles
+
+
+def of_adapter(parameter: str, adapter: str) -> bool:
+    """Whether a parameter is one of the adapter, as `...lora_A.ADAPTER.weight` is."""
+    return parameter.split(".")[-2:-1] == [adapter]
 
 
 def shared_links(chains: Sequence[Sequence[AdapterRef]]) -> int:

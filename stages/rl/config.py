@@ -1,11 +1,13 @@
 """What PPO is configured with."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
 from pipeline.errors import ConfigError
 
 NO_JUDGES = ("policy", "checked")  # inputs of a stage that learns from rewards which are no reward models
+TAKEN = ("reference", "value")  # what the base plays beside the policy and the reward models
 ESTIMATORS = ("k1", "k3")
 SCHEDULES = ("constant", "linear", "cosine")
 
@@ -29,7 +31,7 @@ class PpoTrain:
     value_learning_rate: float = 1.0e-4  # of the value head, and of the value adapter if there is one
     lr_scheduler_type: str = "linear"  # constant | linear | cosine, over the updates
     warmup_steps: int = 0  # updates
-    weight_decay: float = 0.0
+    weight_decay: float = 0.0  # of the policy's adapter
     max_grad_norm: float = 1.0
     num_train_epochs: float = 1.0  # passes over the prompts
     max_steps: int = -1  # updates; -1 = what the passes need
@@ -55,7 +57,7 @@ class PpoTrain:
 class ValueFunction:
     """Where the expected reward comes from: a head on the policy, or on an adapter of its own."""
 
-    init: str = "fresh"  # fresh: a head of zeros | an input role: that reward model's head (and adapter)
+    init: str = "fresh"  # fresh: a head of zeros | an input role: that reward model's head (and adapter; first member)
     adapter: bool = False  # its own adapter on the same base: the value loss does not touch the policy
 
 
@@ -64,6 +66,13 @@ NOT_NEGATIVE = (
     "warmup_steps", "weight_decay", "max_grad_norm", "value_clip_range", "value_coef", "entropy_coef", "kl_coef",
     "kl_target", "stop_kl", "missing_eos_penalty",
 )  # fmt: skip
+
+
+def check_roles(inputs: Mapping[str, str]) -> None:
+    """ConfigError for a reward model by a name that another role of the base has."""
+    for role in TAKEN:
+        if role in inputs:
+            raise ConfigError(f"inputs.{role}: this name is that of another role of the model; give it another one")
 
 
 def check_train(train: PpoTrain) -> None:

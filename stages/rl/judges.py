@@ -4,7 +4,7 @@ On the policy's own base each member of an ensemble is a role of it. A model on 
 that is asked for: it never sees the policy's token ids, but the text, rendered by its own template.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pipeline.context import Artifact, Context
@@ -27,9 +27,9 @@ def seat(roles: Roles, name: str, artifact: Artifact) -> list[tuple[str, Member]
     """The members of the reward model `artifact`, each with the role that it now has; `name`: the role of its chain."""
     seated = []
     for number, member in enumerate(read_members(artifact)):
-        role = f"{name}_{number}"
-        roles.add_frozen(role, member.layers)
-        roles.adapters[role] = (*roles.adapters[name], role)
+        role, adapter = f"{name}/{number}", f"{name}_{number}"  # no input of a stage is called like the one
+        roles.add_frozen(adapter, member.layers)
+        roles.adapters[role] = (*roles.adapters[name], adapter)
         seated.append((role, member))
     return seated
 
@@ -43,6 +43,11 @@ def ensemble_scores(roles: Roles, seated: list[tuple[str, Member]], sequences: l
         with roles.playing(role):
             found.append(member.reward(raw_scores(roles.policy.model.base_model, member.weight, sequences)))
     return torch.stack(found)
+
+
+def as_judged(answers: Sequence[list[int]], ended: Sequence[bool], eos: int) -> list[list[int]]:
+    """The answers as reward models were trained on them: with EOS where one ended, whichever token ended it."""
+    return [[*ids[:-1], eos] if end else ids for ids, end in zip(answers, ended, strict=True)]
 
 
 def judges_of(ctx: Context) -> dict[str, Artifact]:

@@ -23,6 +23,7 @@ from stages.kernels.rollout import Sampling, rollout
 from stages.rewards.combined import Parts, Reward, Row
 from stages.rl.actor import Actor, Ids
 from stages.rl.guards import repetition
+from stages.rl.judges import as_judged
 
 if TYPE_CHECKING:
     from stages.ppo import PpoConfig
@@ -187,9 +188,8 @@ class Ppo:
 
     # -- scoring --------------------------------------------------------------------------------------------------
     def _judge(self, reward: Reward, answers: Answers, learn: bool) -> Parts:
-        """The reward of the answers. A reward model reads EOS where an answer ended, whichever token ended it."""
-        eos = self.actor.roles.policy.tokenizer.eos_token_id
-        ids = [[*i[:-1], eos] if ended else i for i, ended in zip(answers.ids, answers.ended, strict=True)]
+        """The reward of the answers."""
+        ids = as_judged(answers.ids, answers.ended, self.actor.roles.policy.tokenizer.eos_token_id)
         return reward(answers.rows, answers.prompts, ids, answers.texts, answers.ended, learn)
 
     def _experience(self, answers: Answers, scores: Tensor, chunks: Chunks) -> Experience:

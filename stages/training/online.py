@@ -19,7 +19,7 @@ from stages.models.adapters import peft_config
 from stages.models.chat import prompt_ids
 from stages.rewards import combined
 from stages.rl import guards
-from stages.rl.config import NO_JUDGES
+from stages.rl.config import NO_JUDGES, check_roles
 from stages.rl.guards import Guards
 from stages.training import alarms, arguments, probes, run
 from stages.training.config import TrainConfig, check_data
@@ -63,6 +63,7 @@ def needs(config: OnlineConfig) -> dict[str, str]:
 def check(config: OnlineConfig, library: type) -> None:
     """ConfigError for what cannot work with the arguments class `library` of TRL."""
     check_data(config, "prompts to answer")
+    check_roles(config.inputs)
     _check_groups(config, library)
     arguments.check(library, config)
     combined.check(config.reward, config.inputs)
@@ -197,8 +198,9 @@ def _one_reference(roles: "Roles", model: Any) -> None:
 def _scored(ctx: Context, roles: "Roles", prompts: Prompts, reward: combined.Reward) -> Callable[..., list[float]]:
     """TRL's reward function: the weighted sum of all terms; each is logged by itself."""
     from stages.kernels.rollout import end_tokens
+    from stages.rl.judges import as_judged
 
-    ends = end_tokens(roles.policy)
+    ends, eos = end_tokens(roles.policy), roles.policy.tokenizer.eos_token_id
 
     def total(
         completions: Sequence[Any], completion_ids: Sequence[list[int]], number: Sequence[int],
@@ -206,7 +208,8 @@ def _scored(ctx: Context, roles: "Roles", prompts: Prompts, reward: combined.Rew
     ) -> list[float]:  # fmt: skip
         texts = [completion[0]["content"] for completion in completions]
         rows, ids = [prompts.rows[i] for i in number], [prompts.ids[i] for i in number]
-        parts = reward(rows, ids, list(completion_ids), texts, [answer[-1] in ends for answer in completion_ids])
+        ended = [answer[-1] in ends for answer in completion_ids]
+        parts = reward(rows, ids, as_judged(completion_ids, ended, eos), texts, ended)
         for name, value in parts.means().items():
             if name != "reward":
                 log_metric(name, value)

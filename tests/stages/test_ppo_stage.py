@@ -114,6 +114,45 @@ def test_a_value_function_may_begin_as_the_reward_model_on_an_adapter_of_its_own
     assert history(made)[0]["first_ratio_error"] == 0
 
 
+def test_reward_models_by_any_name_do_not_touch_each_other(bench, domain, reward, prompts, config):
+    """Of an ensemble `reward` the first member is no other input that is called `reward_0`; `gold` may have models."""
+    terms = {"a": {"kind": "model", "input": "reward"}, "b": {"kind": "model", "input": "reward_0"}}
+    asked = config(
+        inputs={"policy": "domain", "reward": "reward", "reward_0": "reward"}, reward=SHORT, gold={"terms": terms}
+    )
+    validated(asked)
+    inputs = {"policy": domain.artifact, "reward": reward, "reward_0": reward}
+    for entry in history(bench.run(bench.context("ppo", asked, inputs, {"train": prompts}))):
+        assert entry["gold/a"] == entry["gold/b"] != entry["gold"] == pytest.approx(2 * entry["gold/a"], abs=1e-5)
+
+
+@pytest.mark.parametrize("settings", [
+    {"rollout": Rollouts(max_new_tokens=6, samples=8)}, {"rollout": Rollouts(max_new_tokens=6, top_p=0.5)}, {},
+], ids=["samples", "top_p", "plain"])  # fmt: skip
+def test_one_prompt_is_enough(bench, base, rows, config, settings):
+    one = bench.data("one", [{"id": "p", "prompt": rows.pairs(1)[0]["prompt"]}])
+    made = bench.run(bench.context("ppo", config(**settings), {"policy": base}, {"train": one}))
+    assert made.metrics["steps"] == 3 and history(made)[0]["kl"] == 0
+    assert len({entry["reward"] for entry in history(made)}) > 1  # other answers each time
+
+
+def test_what_the_check_drops_is_not_asked(bench, base, prompts, config):
+    """With `leaks: drop` a stage reads its check, which is no reward model."""
+    folder, ids = bench.folder("check"), [f"p{i}" for i in range(12)]
+    (folder / "dropped.json").write_text(json.dumps({"prompts": ids[:10]}))
+    check = bench.publish("check_ppo", "contract", folder, {}, {})
+    asked = config(train={"max_steps": -1})
+    made = bench.run(bench.context("ppo", asked, {"policy": base, "checked": check}, {"train": prompts}))
+    assert made.sections["data"]["rows_kept"] == 2 and made.metrics["steps"] == 1
+    assert made.sections["dropped"] == {"prompts": 10}
+
+
+def test_a_constant_rate_warms_up(bench, base, prompts, config):
+    asked = config(train={"lr_scheduler_type": "constant", "warmup_steps": 2})
+    made = bench.run(bench.context("ppo", asked, {"policy": base}, {"train": prompts}))
+    assert [entry["learning_rate"] for entry in history(made)] == [0, 2.5e-3, 5e-3]
+
+
 def test_without_the_fused_step_the_numbers_are_the_same(bench, domain, prompts, config):
     found = [
         history(bench.run(bench.context("ppo", config(step=step), {"policy": domain.artifact}, {"train": prompts})))
@@ -205,6 +244,7 @@ def test_a_run_that_dies_anywhere_goes_on_as_if_it_had_not(bench, domain, prompt
     resumed.id = whole.ctx.id
     kind("ppo").stage().run(resumed)
     assert files(resumed.out) == files(whole.artifact.path)
+    assert resumed.sections["probes"] == whole.sections["probes"]
 
 
 # -- what cannot work ---------------------------------------------------------------------------------------------
@@ -224,6 +264,8 @@ def test_a_run_that_dies_anywhere_goes_on_as_if_it_had_not(bench, domain, prompt
         ({"train": {"clip_range": 0.0}}, "train.clip_range=0.0: must be above 0"),
         ({"train": {"lam": 1.5}}, "train.lam=1.5: must be in 0..1"),
         ({"train": {"kl_coef": 0.0, "kl_target": 1.0}}, "train.kl_coef=0 cannot adapt"),
+        ({"train": {"kl_target": 1.0, "kl_horizon": 7.0}}, "train.kl_horizon=7.0 is below the 8 answers of an update"),
+        ({"inputs": {"policy": "a", "value": "r"}, "value": ValueFunction(init="value")}, "inputs.value: this name is"),
         ({"data": {}}, "data.train: name the data set of prompts"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",

@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 from pipeline.errors import ConfigError, DataError
 from pipeline.registry import kind
 from pipeline.schema import PeftConfig, Runtime
+from stages.kernels.rollout import Answer
 from stages.models.chain import base_chain, load_policy
 from stages.rl.guards import Guards
 from stages.training import online
@@ -142,6 +143,31 @@ def counting(counted, real):
         if type(t) is torch.nn.Parameter and t.dim() == 2 and t.shape[0] > 300
     }
     return outcome
+
+
+def test_reward_models_read_eos_where_an_answer_ended(bench, base, prompts, monkeypatch):
+    """Whichever token ended it: they were trained on answers with EOS."""
+    from stages.models.chain import Policy
+    from stages.rewards.combined import Reward
+
+    seen, other = [], 7
+    monkeypatch.setattr("stages.kernels.rollout.end_tokens", lambda policy: {policy.tokenizer.eos_token_id, other})
+    real = Reward.__call__
+
+    def judge(self, rows, prompt_ids, answer_ids, texts, ended, learn=True):
+        seen.extend(zip(answer_ids, ended, strict=True))
+        return real(self, rows, prompt_ids, answer_ids, texts, ended, learn)
+
+    def rollout(policy: Policy, ids, sampling, micro_batch=0):
+        return [Answer([9, 10], [], end=other if i % 2 else None) for i in range(len(ids))]
+
+    monkeypatch.setattr(Reward, "__call__", judge)
+    monkeypatch.setattr("stages.kernels.rollout.rollout", rollout)
+    bench.train("rloo", base, {"train": prompts}, **settings(train={"max_steps": 1}))
+    eos = load_policy(base, {}, device="cpu").tokenizer.eos_token_id
+    assert (
+        seen and all((ids[-1] == eos) == ended for ids, ended in seen) and {ended for _, ended in seen} == {True, False}
+    )
 
 
 # -- resume -------------------------------------------------------------------------------------------------------
