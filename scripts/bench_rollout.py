@@ -25,6 +25,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--prompts", type=int, default=16)
     parser.add_argument("--samples", type=int, default=2, help="answers to each prompt")
     parser.add_argument("--new", type=int, default=64, help="tokens of every answer")
+    parser.add_argument("--rank", type=int, default=16, help="of the adapter that the policy has; 0 = none")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--out", type=Path)
     return parser.parse_args()
@@ -34,8 +35,9 @@ def main() -> None:
     import torch
 
     asked = options()
-    policy, prompts = opened(asked), made(asked)
     contenders = {"fast": ours, "generate": generate, "continuous batching": continuous}
+    policies = {"fast": opened(asked, fused=True), "generate": opened(asked, fused=False)}
+    prompts = made(asked)
     seconds: dict[str, list[float]] = {name: [] for name in contenders}
     refused: dict[str, str] = {}
     for number in range(asked.rounds + 1):  # the first is a warm-up
@@ -44,7 +46,7 @@ def main() -> None:
                 continue
             began = time.perf_counter()
             try:
-                written = run(policy, prompts, asked)
+                written = run(policies.get(name, policies["generate"]), prompts, asked)
             except Exception as error:  # a contender that does not run here is part of the result
                 refused[name] = f"{type(error).__name__}: {error}".splitlines()[0]
                 continue
@@ -55,15 +57,23 @@ def main() -> None:
     report(asked, seconds, refused)
 
 
-def opened(asked: argparse.Namespace) -> Any:
+def opened(asked: argparse.Namespace, fused: bool) -> Any:
+    """The policy as PPO has it, with an adapter that is being trained; `fused`: as its training step computes it."""
     import torch
+    from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
+    from stages.kernels.step import install
     from stages.models.chain import Chain, Policy
 
     folder = model_folder(asked.model)
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, asked.dtype)).to(asked.device).eval()
     model.generation_config.eos_token_id = None
+    if asked.rank:
+        get_peft_model(model.requires_grad_(False), LoraConfig(r=asked.rank, target_modules="all-linear"))
+        model.eval()
+        if fused:
+            install(model, "fast")
     tokenizer = AutoTokenizer.from_pretrained(folder)
     tokenizer.eos_token = None
     return Policy(model, tokenizer, Chain(base={}), asked.device)
@@ -109,7 +119,8 @@ def continuous(policy: Any, prompts: list[list[int]], asked: argparse.Namespace)
 def report(asked: argparse.Namespace, seconds: dict[str, list[float]], refused: dict[str, str]) -> None:
     rows = [
         {"workload": "rollout", "device": asked.device, "model": asked.model, "contender": name, "dtype": asked.dtype,
-         "prompts": asked.prompts, "samples": asked.samples, "new_tokens": asked.new, "rounds": len(found),
+         "prompts": asked.prompts, "samples": asked.samples, "new_tokens": asked.new, "rank": asked.rank,
+         "rounds": len(found),
          "tokens_per_s": 1 / statistics.median(found), "slowest_tokens_per_s": 1 / max(found),
          "fastest_tokens_per_s": 1 / min(found)}
         for name, found in seconds.items() if found

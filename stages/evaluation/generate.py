@@ -1,4 +1,4 @@
-"""Generate and check: the model answers greedily, a rule decides whether the answer is right."""
+"""Generate and check: the model answers, greedily or as it would be sampled, and a rule says whether that is right."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -14,10 +14,12 @@ if TYPE_CHECKING:
 @dataclass
 class GenerateParams:
     max_new_tokens: int = at_least(1, 64)
+    temperature: float = at_least(0, 0.0)  # 0 = greedy; 1 = as the model itself distributes its answers
+    samples: int = at_least(1, 1)  # answers to each prompt, where they are sampled
 
 
 class Generate(Measurement):
-    """Score 1 when the answer passes the item's `check` (see `checks.py`), else 0."""
+    """Share of the answers that pass the item's `check` (see `checks.py`): 1 or 0 where they are greedy."""
 
     params, fields = GenerateParams, ("prompt", "check")
 
@@ -29,11 +31,31 @@ class Generate(Measurement):
             raise DataError(f"item {row['id']}: check: {found}")
 
     def run(self, policy: "Policy", rows: list[Row], params: GenerateParams, micro_batch: int) -> list[Scored]:
-        answers = answers_of(policy, rows, params.max_new_tokens, micro_batch)
+        answers = sampled_of(policy, rows, params, micro_batch)
         return [
-            scored(row, float(passes(row["check"], answer)), answer=answer, reference=describe(row["check"]))
-            for row, answer in zip(rows, answers, strict=True)
+            scored(
+                row,
+                sum(passes(row["check"], answer) for answer in written) / len(written),
+                answer=written[0],
+                reference=describe(row["check"]),
+            )  # fmt: skip
+            for row, written in zip(rows, answers, strict=True)
         ]
+
+
+def sampled_of(policy: "Policy", rows: list[Row], params: GenerateParams, micro_batch: int) -> list[list[str]]:
+    """Answers to every row's prompt: the greedy one, or `samples` drawn under a fixed seed."""
+    if params.temperature == 0:
+        return [[answer] for answer in answers_of(policy, rows, params.max_new_tokens, micro_batch)]
+    from stages.evaluation.forward import check_lengths, prompts_of
+    from stages.kernels.rollout import Sampling, rollout
+
+    prompts = prompts_of(policy, rows)
+    check_lengths(policy, rows, [len(prompt) + params.max_new_tokens for prompt in prompts])
+    asked = Sampling(params.max_new_tokens, params.temperature, samples=params.samples)
+    written = rollout(policy, prompts, asked, micro_batch)
+    texts = [policy.tokenizer.decode(answer.ids, skip_special_tokens=True).strip() for answer in written]
+    return [texts[at : at + params.samples] for at in range(0, len(texts), params.samples)]
 
 
 def answers_of(policy: "Policy", rows: list[Row], max_new_tokens: int, micro_batch: int) -> list[str]:

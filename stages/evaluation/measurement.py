@@ -120,6 +120,6 @@ def option(default: str, *options: str) -> Any:
     return field(default=default, metadata={"options": options})
 
 
-def at_least(least: int, default: int) -> Any:
+def at_least(least: float, default: float) -> Any:
     """A dataclass field that takes a number of at least `least`."""
     return field(default=default, metadata={"least": least})

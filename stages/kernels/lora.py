@@ -180,8 +180,8 @@ def parts_of(layer: "LoraLayer", dtype: torch.dtype) -> Parts | None:
         return None
     adapter = trained[0] if trained else layer.fused_adapter
     a, b = layer.lora_A[adapter].weight, layer.lora_B[adapter].weight
-    if not trained:  # the chain in the same precision as with one: policy and reference differ by no more
-        a, b = a.detach()[:0], b.detach()[:, :0]
+    if not trained:  # products of the same shape as with one, so that an adapter of zeros changes not a single bit
+        a, b = a.detach(), torch.zeros_like(b)
     return Parts(base, a, b, layer.scaling[adapter], frozen)
 
 

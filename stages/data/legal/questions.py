@@ -195,7 +195,7 @@ def checked(name: str, part: str, count: int, seed: int) -> list[dict[str, Any]]
     return [
         {
             "id": row["id"],
-            "prompt": row["prompt"],
+            "prompt": row["messages"][:-1] if "messages" in row else row["prompt"],
             "check": row.get("check") or {"type": "refusal", "wanted": row["harmful"]},
             "tags": [part],
             "task": _task(row),
