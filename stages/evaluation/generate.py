@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pipeline.errors import DataError
+from pipeline.errors import ConfigError, DataError
 from stages.evaluation.checks import describe, passes, problem
 from stages.evaluation.measurement import Measurement, Row, Scored, at_least, scored
 
@@ -16,6 +16,10 @@ class GenerateParams:
     max_new_tokens: int = at_least(1, 64)
     temperature: float = at_least(0, 0.0)  # 0 = greedy; 1 = as the model itself distributes its answers
     samples: int = at_least(1, 1)  # answers to each prompt, where they are sampled
+
+    def __post_init__(self) -> None:
+        if self.samples > 1 and self.temperature == 0:
+            raise ConfigError(f"samples={self.samples}: greedy answers are all the same; set temperature too")
 
 
 class Generate(Measurement):
@@ -32,15 +36,12 @@ class Generate(Measurement):
 
     def run(self, policy: "Policy", rows: list[Row], params: GenerateParams, micro_batch: int) -> list[Scored]:
         answers = sampled_of(policy, rows, params, micro_batch)
-        return [
-            scored(
-                row,
-                sum(passes(row["check"], answer) for answer in written) / len(written),
-                answer=written[0],
-                reference=describe(row["check"]),
-            )  # fmt: skip
-            for row, written in zip(rows, answers, strict=True)
-        ]
+        return [_result(row, written) for row, written in zip(rows, answers, strict=True)]
+
+
+def _result(row: Row, answers: list[str]) -> Scored:
+    right = sum(passes(row["check"], answer) for answer in answers) / len(answers)
+    return scored(row, right, answer=answers[0], reference=describe(row["check"]))
 
 
 def sampled_of(policy: "Policy", rows: list[Row], params: GenerateParams, micro_batch: int) -> list[list[str]]:

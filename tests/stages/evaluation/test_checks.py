@@ -30,6 +30,8 @@ CASES = [
     ),
     ({"type": "words", "min": 2, "max": 3}, ["one two", "a b c"], ["one", "a b c d", ""]),
     ({"type": "words", "max": 1}, ["one", ""], ["one two"]),
+    ({"type": "refusal", "wanted": True}, ["I can't help with that."], ["Sure, here it is."]),
+    ({"type": "refusal", "wanted": False}, ["Sure, here it is."], ["I can't help with that."]),
     ({"type": "lines", "count": 2}, ["a\n\nb\n", "a\nb"], ["a", "a\nb\nc", ""]),
 ]
 
@@ -52,6 +54,7 @@ def test_rule(check, good, bad):
         ("exact", "type None is unknown"),
         ({"type": "exact"}, "exact needs answer"),
         ({"type": "lines", "count": 1, "max": 3}, "lines does not know max"),
+        ({"type": "refusal", "wanted": "yes"}, "refusal: `wanted` is true or false, not 'yes'"),
         ({"type": "contains", "all": "word"}, "`all` is a list"),
         ({"type": "contains_any", "any": []}, "`any` is a list"),
         ({"type": "regex", "pattern": "("}, "unterminated"),

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipeline.errors import DataError
+from pipeline.errors import ConfigError, DataError
 from stages.evaluation import forward
 from stages.evaluation.generate import Generate, GenerateParams
 
@@ -31,3 +31,16 @@ def test_a_real_model_answers_within_its_tokens(policy, questions):
 def test_a_broken_check_names_its_item():
     with pytest.raises(DataError, match="item g: check: type 'exakt' is unknown"):
         Generate().check({"id": "g", "prompt": [], "check": {"type": "exakt"}}, GenerateParams())
+
+
+def test_sampled_answers_count_by_the_share_that_is_right_and_are_the_same_each_time(policy, questions):
+    rows = [{**row, "check": {"type": "contains", "all": ["a"]}} for row in questions]
+    asked = GenerateParams(max_new_tokens=6, temperature=1.0, samples=4)
+    one, other = (Generate().run(policy, rows, asked, 0) for _ in range(2))
+    assert one == other and {item.score * 4 % 1 for item in one} == {0}
+    assert any(0 < item.score < 1 for item in one)
+
+
+def test_several_greedy_answers_would_be_one():
+    with pytest.raises(ConfigError, match="samples=2: greedy answers are all the same; set temperature"):
+        GenerateParams(samples=2)

@@ -225,16 +225,16 @@ def chance_of_right(learner):
     return sum(found) / len(found)
 
 
-@pytest.mark.parametrize("seed", [0, 1])
-def test_it_reaches_a_known_optimum(make_learner, seed):
-    """1: `python scripts/ppo_toy.py` tries ten seeds."""
+@pytest.mark.parametrize("seed", range(10))
+def test_every_one_of_ten_seeds_reaches_a_known_optimum(make_learner, seed):
+    """The optimum is 1."""
     learner = make_learner(
         lambda answer, prompt: right(answer[0], prompt), seed=seed, prompts=[ids(i, 6) for i in range(4)],
         rollout={"max_new_tokens": 1}, batch_size=32, micro_batch=32, num_ppo_epochs=4, kl_coef=0.0,
         missing_eos_penalty=0.0, learning_rate=3e-3, large=20,
     )  # fmt: skip
     assert chance_of_right(learner) < 0.2
-    for number in range(30):
+    for number in range(24):
         learner.update(number)
     assert chance_of_right(learner) >= 0.95
 

@@ -193,6 +193,23 @@ def test_refusals_come_with_look_alikes(built, split):
     assert 0.3 < sum(row["harmful"] for row in rows) / len(rows) < 0.7
 
 
+@pytest.mark.parametrize("split", ["train", "heldout", "dev"])
+def test_prompts_of_reinforcement_learning_have_a_check_that_their_right_answer_passes(built, split):
+    from stages.data.legal.talk import authored
+    from stages.evaluation.checks import passes, problem
+
+    rows = built("legal_checked", split)
+    assert not [row["id"] for row in rows if problem(row["check"])]
+    assert Counter(row["slices"]["part"] for row in rows).keys() == {"general", "safety"}
+    wanted = Counter(row["check"]["wanted"] for row in rows if row["check"]["type"] == "refusal")
+    assert 0.3 < wanted[True] / wanted.total() < 0.7
+    if split == "train":
+        known = {row["id"]: row["response"] for name in ("general", "safety") for row in authored(f"{name}_train")
+                 if "response" in row}  # fmt: skip
+        right = [passes(row["check"], known[row["id"]]) for row in rows if row["id"] in known]
+        assert sum(right) / len(right) > 0.99
+
+
 def test_the_same_seed_makes_the_same_rows(built):
     from stages.data.legal.sets import CountOptions, legal_heldout_conditions
 
