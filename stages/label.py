@@ -8,7 +8,6 @@ import hashlib
 import json
 import random
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -18,7 +17,8 @@ from pipeline.context import Context
 from pipeline.errors import ConfigError, DataError
 from pipeline.registry import Stage, register
 from pipeline.schema import Runtime, StageConfig
-from stages.data import artifact
+from stages.data.conversion import Plan, Refused, chunks, converted
+from stages.data.outcome import Lines, Outcome, describe, fill
 from stages.models.chat import prompt_ids
 from stages.rewards import combined
 from stages.rl.config import Rollouts
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from stages.kernels.rollout import Answer
     from stages.models.chain import Policy
 
+FORMAT = "preference"
+REASONS = {"tie": "neither answer was preferred", "alike": "the policy wrote no two different answers"}
 VERDICTS = {"a": ("a", "b"), "b": ("b", "a")}  # who is chosen, who is rejected
 # id, prompt (turns), a and b (texts), row (where the prompt came from), answers (side -> Answer, as it was written)
 Pair = dict[str, Any]
@@ -68,23 +70,25 @@ class Label(Stage):
         _check_answers(config)
 
     def run(self, ctx: Context) -> dict[str, float]:
-        pairs, same = _pairs(ctx)
+        """Write what `prepare` writes of preference pairs: data/train.jsonl, rejected.jsonl and quality.json."""
+        pairs, alike = _pairs(ctx)
         verdicts = (_by_terms if ctx.config.by == "terms" else _by_file)(ctx, pairs)
-        rows = [_row(ctx, pair, verdicts[pair["id"]]) for pair in pairs if verdicts[pair["id"]] in VERDICTS]
-        (ctx.out / "data").mkdir(parents=True, exist_ok=True)
-        lines = (json.dumps({**row, "origin": {"file": ctx.stage, "line": i}}) for i, row in enumerate(rows, 1))
-        (ctx.out / "data" / "train.jsonl").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-        counts = Counter(verdicts.values())
-        ctx.record("data", {
-            "rows_kept": len(rows), "rows_rejected": counts["tie"] + same,
-            "rejected_because": {"tie": counts["tie"], "no two different answers": same},
-        })  # fmt: skip
-        if not rows:
+        outcome = Outcome(Lines(ctx.out / "data" / "train.jsonl"), Lines(ctx.out / "rejected.jsonl"), FORMAT)
+        try:
+            _gather(ctx, outcome, pairs, verdicts, alike)
+        finally:
+            outcome.kept.close()
+            outcome.rejected.close()
+        ties = Counter(verdicts.values())["tie"]
+        if not outcome.kept:
             raise DataError(
-                f"{ctx.stage}: no answer was preferred to another ({counts['tie']} ties, {same} prompts without two "
+                f"{ctx.stage}: no answer was preferred to another ({ties} ties, {len(alike)} prompts without two "
                 "different answers), so there is nothing to learn from; raise count or rollout.samples"
             )
-        return {"pairs": float(len(rows)), "ties": float(counts["tie"]), "same": float(same)}
+        quality = describe(outcome, {"train": len(outcome.kept), "heldout": 0})
+        (ctx.out / "quality.json").write_text(json.dumps(quality, indent=2, ensure_ascii=False) + "\n")
+        ctx.record("data", quality)
+        return {"pairs": float(len(outcome.kept)), "ties": float(ties), "alike": float(len(alike))}
 
 
 # -- what cannot work ---------------------------------------------------------------------------------------------
@@ -123,8 +127,8 @@ def _judge(config: LabelConfig) -> dict[str, Any]:
 
 
 # -- what is compared ---------------------------------------------------------------------------------------------
-def _pairs(ctx: Context) -> tuple[list[Pair], int]:
-    """The first two different answers to each prompt, and how many prompts have no two."""
+def _pairs(ctx: Context) -> tuple[list[Pair], list[dict]]:
+    """The first two different answers to each prompt, and the rows whose prompts have no two."""
     import torch
 
     from stages.kernels.rollout import Sampling, rollout
@@ -145,13 +149,13 @@ def _pairs(ctx: Context) -> tuple[list[Pair], int]:
     texts = [policy.tokenizer.decode(answer.ids, skip_special_tokens=True).strip() for answer in written]
     answers = list(zip(texts, written, strict=True))
     each = [answers[at : at + asked.samples] for at in range(0, len(answers), asked.samples)]
-    pairs = list(_different(rows, each))
-    return pairs, len(rows) - len(pairs)
+    found = [_different(row, written) for row, written in zip(rows, each, strict=True)]
+    return [pair for pair in found if pair], [row for row, pair in zip(rows, found, strict=True) if not pair]
 
 
 def _fitting(ctx: Context, policy: "Policy") -> tuple[list[dict], list[list[int]]]:
     """`count` rows, drawn at random from those whose prompt leaves room for an answer, and their prompts as ids."""
-    rows = artifact.rows(run.training_sets(ctx)["train"])
+    rows = run.prompts(ctx)
     random.Random(ctx.config.seed).shuffle(rows)
     room = ctx.config.max_length - ctx.config.rollout.max_new_tokens
     tokenized = ((row, prompt_ids(policy.tokenizer, row["prompt"])) for row in rows)
@@ -161,18 +165,29 @@ def _fitting(ctx: Context, policy: "Policy") -> tuple[list[dict], list[list[int]
     return [row for row, _ in kept], [ids for _, ids in kept]
 
 
-def _different(rows: list[dict], each: list[list[tuple[str, "Answer"]]]) -> Iterator[Pair]:
-    """A pair for each row with two answers that differ in their text; empty ones are no answers."""
-    for row, answers in zip(rows, each, strict=True):
-        first: dict[str, Answer] = {}
-        for text, answer in answers:
-            if text:
-                first.setdefault(text, answer)
-        if len(first) > 1:
-            a, b = list(first)[:2]
-            name = hashlib.sha256(json.dumps([row["prompt"], a, b]).encode()).hexdigest()[:12]
-            written = {"a": first[a], "b": first[b]}
-            yield {"id": name, "prompt": row["prompt"], "a": a, "b": b, "row": row, "answers": written}
+def _different(row: dict[str, Any], answers: list[tuple[str, "Answer"]]) -> Pair | None:
+    """The first two answers that differ in their text; empty ones are no answers."""
+    first: dict[str, Answer] = {}
+    for text, answer in answers:
+        if text:
+            first.setdefault(text, answer)
+    if len(first) < 2:
+        return None
+    a, b = list(first)[:2]
+    name = hashlib.sha256(json.dumps([row["prompt"], a, b]).encode()).hexdigest()[:12]
+    return {"id": name, "prompt": row["prompt"], "a": a, "b": b, "row": row, "answers": {"a": first[a], "b": first[b]}}
+
+
+# -- what becomes of them -----------------------------------------------------------------------------------------
+def _gather(ctx: Context, outcome: Outcome, pairs: list[Pair], verdicts: dict[str, str], alike: list[dict]) -> None:
+    """The pairs as rows of preferences; those that nobody prefers either way are rejected."""
+    judged = [pair for pair in pairs if verdicts[pair["id"]] in VERDICTS]
+    rows = ((line, _row(ctx, pair, verdicts[pair["id"]])) for line, pair in enumerate(judged, 1))
+    fill(outcome, converted(chunks(ctx.stage, rows), Plan(FORMAT)))
+    tied = [(pair, "tie") for pair in pairs if verdicts[pair["id"]] not in VERDICTS]
+    for line, (row, why) in enumerate([*tied, *((row, "alike") for row in alike)], len(judged) + 1):
+        shown = {key: row[key] for key in ("prompt", "a", "b") if key in row}
+        outcome.reject(ctx.stage, Refused(line, REASONS[why], shown, why), why)
 
 
 def _row(ctx: Context, pair: Pair, verdict: str) -> dict[str, Any]:

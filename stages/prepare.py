@@ -21,7 +21,7 @@ from stages.data import builders, conversion, dedupe, formats, readers, redactio
 from stages.data import split as splitting
 from stages.data.conversion import Chunk
 from stages.data.inspect import Inspection, inspect
-from stages.data.outcome import Lines, Outcome, fill
+from stages.data.outcome import Lines, Outcome, describe, fill
 from stages.data.progress import Progress, lines_of_log
 from stages.data.redaction import Redaction
 from stages.data.shares import LATER
@@ -235,25 +235,6 @@ def divide(config: PrepareConfig, outcome: Outcome, kept: Path, out: Path) -> di
         side.close()
     kept.unlink()
     return {name: len(side) for name, side in sides.items()}
-
-
-def describe(outcome: Outcome, sides: dict[str, int]) -> dict[str, Any]:
-    """The quality report: rows_kept + rows_repaired + rows_rejected = rows_read."""
-    return {
-        "format": outcome.format,
-        "rows_read": outcome.read,
-        "rows_kept": len(outcome.kept) - outcome.repaired,
-        "rows_repaired": outcome.repaired,
-        "rows_rejected": len(outcome.rejected),
-        "rows_train": sides["train"],
-        "rows_heldout": sides["heldout"],
-        "clusters": len(outcome.clusters),
-        "words": outcome.words,
-        "tasks": dict(outcome.tasks.most_common()),
-        "tags": dict(outcome.tags.most_common()),
-        "reasons": dict(outcome.reasons),
-        "unused_fields": dict(outcome.unused),
-    }
 
 
 def attribution(config: PrepareConfig) -> str:

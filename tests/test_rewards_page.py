@@ -68,7 +68,7 @@ def test_the_table_of_keys_is_that_of_the_code():
     stated = {cells[0].strip("`"): cells[1] for cells in rows("Keys of `reward`")}
     defaults = {f.name: f.default for f in dataclasses.fields(Settings)}
     assert set(stated) == set(defaults)
-    assert {name: float(value) for name, value in stated.items() if value} == {
+    assert {name: float(value.replace("false", "0")) for name, value in stated.items() if value} == {
         name: value for name, value in defaults.items() if value is not dataclasses.MISSING
     }
 

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from stages.data.conversion import Chunk, Kept, Refused
 from stages.data.split import group_of
@@ -148,3 +148,22 @@ def keep(outcome: Outcome, row: Kept, group_by: str) -> None:
     outcome.words += row.words
     outcome.clusters.add(hash(row.cluster))
     outcome.groups.append(row.cluster if group_by == "cluster" else group_of(json.loads(row.json), group_by))
+
+
+def describe(outcome: Outcome, sides: dict[str, int]) -> dict[str, Any]:
+    """The quality report: rows_kept + rows_repaired + rows_rejected = rows_read."""
+    return {
+        "format": outcome.format,
+        "rows_read": outcome.read,
+        "rows_kept": len(outcome.kept) - outcome.repaired,
+        "rows_repaired": outcome.repaired,
+        "rows_rejected": len(outcome.rejected),
+        "rows_train": sides["train"],
+        "rows_heldout": sides["heldout"],
+        "clusters": len(outcome.clusters),
+        "words": outcome.words,
+        "tasks": dict(outcome.tasks.most_common()),
+        "tags": dict(outcome.tags.most_common()),
+        "reasons": dict(outcome.reasons),
+        "unused_fields": dict(outcome.unused),
+    }

@@ -30,21 +30,21 @@ class Roles:
     policy: Policy
     model: "peft.PeftModel"
     adapters: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    role: str = ""  # as which it computes now; none before the first `switch`
 
     @contextmanager
     def playing(self, role: str) -> Iterator[None]:
         """Inside, the model computes as `role`; afterwards as before."""
-        layers = self._layers()
-        before = [(layer._active_adapter, layer._disable_adapters) for layer in layers]
+        before = self.role
         self.switch(role)
         try:
             yield
         finally:
-            for layer, (active, disabled) in zip(layers, before, strict=True):
-                layer._active_adapter, layer._disable_adapters = active, disabled
+            self.switch(before)
 
     def switch(self, role: str) -> None:
         """The model computes as `role` from now on."""
+        self.role = role
         for layer in self._layers():
             layer._active_adapter, layer._disable_adapters = list(self.adapters[role]), not self.adapters[role]
 
@@ -58,10 +58,16 @@ class Roles:
         if layers is not None:
             self._add(name, layers, trained=True)
             return
-        self.model.add_adapter(name, like)
+        self._join(name, like)
         for path, parameter in self.model.named_parameters():
             if of_adapter(path, name):
                 parameter.requires_grad_(True)
+
+    def _join(self, name: str, config: "peft.PeftConfig") -> None:
+        """A new adapter, off until a role has it. PEFT leaves only the adapter on that was first."""
+        self.model.add_adapter(name, config)
+        if self.role:
+            self.switch(self.role)
 
     def _layers(self) -> list[Any]:
         from peft.tuners.tuners_utils import BaseTunerLayer
@@ -78,7 +84,7 @@ class Roles:
             rank_pattern=ranks, alpha_pattern=ranks, init_lora_weights=False,
         )  # fmt: skip
         with torch.random.fork_rng(devices=[]):  # what PEFT draws is written over at once
-            self.model.add_adapter(name, config)
+            self._join(name, config)
         found = {path.removeprefix("base_model.model."): module for path, module in self.model.named_modules()}
         for path, (a, b) in layers.items():
             layer = found[path]

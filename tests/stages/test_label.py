@@ -8,6 +8,7 @@ from pipeline.errors import ConfigError, DataError
 from pipeline.registry import kind
 from pipeline.schema import Runtime
 from stages.data import artifact
+from stages.data.rows import CONTROL
 from stages.kernels.rollout import Answer
 from stages.rl.config import Rollouts
 
@@ -46,7 +47,8 @@ def test_the_rule_decides_and_rows_stay_in_the_group_of_their_prompt(labelled, a
         assert len(row["chosen"].split()) > len(row["rejected"].split())
         assert row["cluster"] == prompts[json.dumps(row["prompt"])] and row["origin"]["file"] == "labels"
     counts = made.sections["data"]
-    assert counts["rows_kept"] + counts["rows_rejected"] == 6
+    assert counts["rows_read"] == counts["rows_kept"] + counts["rows_repaired"] + counts["rows_rejected"] == 6
+    assert counts == json.loads((made.artifact.path / "quality.json").read_text())
 
 
 def test_a_rule_sees_tokens_as_they_were_written_and_weights_count(labelled, monkeypatch):
@@ -96,7 +98,9 @@ def test_people_are_asked_through_a_file(labelled, tmp_path):
     assert rows.keys() == {name for name, prefers in verdicts.items() if prefers != "tie"}
     for pair in waiting:
         if (prefers := verdicts[pair["id"]]) != "tie":
-            assert rows[pair["id"]]["chosen"] == pair[prefers]
+            assert rows[pair["id"]]["chosen"] == CONTROL.sub("", pair[prefers])
+    ties = [json.loads(line) for line in (made.artifact.path / "rejected.jsonl").read_text().splitlines()]
+    assert {row["code"] for row in ties} == {"tie"} and len(ties) + len(rows) == len(waiting)
 
 
 def test_labels_are_part_of_the_identity(tmp_path):

@@ -147,6 +147,18 @@ def test_what_the_check_drops_is_not_asked(bench, base, prompts, config):
     assert made.sections["dropped"] == {"prompts": 10}
 
 
+@pytest.mark.parametrize("step", ["fast", "plain"])
+def test_a_further_round_continues_the_one_before_it(bench, domain, reward, prompts, config, step):
+    """Its reward model is on an earlier model, so the policy has adapters that are no part of the shared base."""
+    asked = config(inputs={"policy": "domain", "reward": "reward"}, reward=HELPFUL, step=step)
+    policy = domain.artifact
+    for number in (1, 2):
+        made = bench.run(bench.context("ppo", asked, {"policy": policy, "reward": reward}, {"train": prompts}))
+        policy = made.artifact
+        assert history(made)[0]["kl"] == 0, number
+    assert [ref.stage for ref in Chain.read(policy).adapters] == ["sft", "domain", "ppo", "ppo"]
+
+
 def test_a_constant_rate_warms_up(bench, base, prompts, config):
     asked = config(train={"lr_scheduler_type": "constant", "warmup_steps": 2})
     made = bench.run(bench.context("ppo", asked, {"policy": base}, {"train": prompts}))
@@ -280,5 +292,7 @@ def test_prompts_without_room_are_counted_and_none_at_all_refused(bench, base, p
     mixed = bench.data("prompts", [*({"id": r["id"], "prompt": r["prompt"]} for r in rows.pairs(3)), long])
     made = bench.run(bench.context("ppo", config(train={"max_steps": 1}), {"policy": base}, {"train": mixed}))
     assert (made.sections["data"]["rows_kept"], made.sections["data"]["rows_rejected"]) == (3, 1)
+    with pytest.raises(DataError, match=r"data.train: empty has no rows to train on. A set of the format generate is"):
+        bench.run(bench.context("ppo", config(), {"policy": base}, {"train": bench.data("empty", [])}))
     with pytest.raises(DataError, match=r"none of 1 prompts has at most 58 tokens; raise max_length"):
         bench.run(bench.context("ppo", config(), {"policy": base}, {"train": bench.data("prompts", [long])}))

@@ -71,6 +71,19 @@ def test_only_the_new_adapter_is_trained(bench, domain, dpo):
     assert trained == {"default", "value"}
 
 
+def test_a_further_adapter_switches_nothing(bench, base, domain, dpo):
+    """The policy keeps the adapters that it does not share with a judge on an earlier model."""
+    found = opened(bench, domain.artifact, {"judge": base})
+    before = logits(found.policy)
+    assert len(found.adapters["reference"]) == 2 and before.isfinite().all()
+    name = "model.layers.0.mlp.up_proj"
+    layer = found.policy.model.get_submodule(name)
+    found.add_frozen("judge_0", {name: (torch.ones(2, layer.in_features), torch.ones(layer.out_features, 2))})
+    assert torch.equal(logits(found.policy), before)
+    found.add_trained("value", None, peft_config(PeftConfig(r=2)))
+    assert torch.equal(logits(found.policy), before)
+
+
 def embeddings(model):
     """Storages in memory as large as the model's embeddings or its largest layer: one for each copy of the base."""
     size = model.get_input_embeddings().weight.numel()
