@@ -57,7 +57,7 @@ def where(node: Node) -> str:
         return "model"
     if node.name.startswith(("eval_", "check_")):
         return node.name
-    return f"{'data' if node.kind.stage.produces == 'data' else 'stages'}.{node.name}"
+    return f"{'data' if node.kind.stage.produces == 'data' and not node.config.inputs else 'stages'}.{node.name}"
 
 
 def make_nodes(experiment: Experiment) -> Nodes:
@@ -282,13 +282,13 @@ def _used_sets(sets: Nodes, users: Iterable[Node]) -> set[str]:
 
 
 def _ordered(nodes: Nodes, evals: Nodes) -> Nodes:
-    """Parents first; base, data sets, then each stage followed by its evaluation. ConfigError for a cycle."""
-    first = [
-        name
-        for name in ("base", *nodes)
-        if name in nodes and (name == "base" or nodes[name].kind.stage.produces == "data")
-    ]
-    checks = [name for name in nodes if name.startswith("check_")]
+    """Parents first; base, data, checks, then each stage followed by its evaluation. ConfigError for a cycle.
+
+    A check of data that a stage makes stands before the stage that is trained on them.
+    """
+    known = _before_training(nodes)
+    checks = [name for name in nodes if name in known and name.startswith("check_")]
+    first = [name for name in ("base", *nodes) if name in known and name not in checks]
     wish = [*first, *checks, "eval_base", *(name for name in nodes if name not in evals and name not in first)]
     ordered: Nodes = {}
 
@@ -297,7 +297,7 @@ def _ordered(nodes: Nodes, evals: Nodes) -> Nodes:
             raise ConfigError(f"the stages form a circle: {' -> '.join([*path[path.index(name) :], name])}")
         if name in ordered or name not in nodes:
             return
-        for parent in nodes[name].parents:
+        for parent in (*nodes[name].parents, f"check_{name}"):
             add(parent, (*path, name))
         ordered[name] = nodes[name]
         if f"eval_{name}" in nodes and name != "base":
@@ -306,6 +306,17 @@ def _ordered(nodes: Nodes, evals: Nodes) -> Nodes:
     for name in wish:
         add(name, ())
     return ordered
+
+
+def _before_training(nodes: Nodes) -> set[str]:
+    """The base, and the data sets and checks that need nothing else: no model is trained for them."""
+    found = {"base"} & nodes.keys()
+    while more := {
+        name for name, node in nodes.items() if name not in found and node.kind.stage.produces in ("data", "findings")
+        and found.issuperset(parent for parent in node.parents if parent in nodes)
+    }:  # fmt: skip
+        found |= more
+    return found
 
 
 def _identify(node: Node, nodes: Nodes, strict: bool) -> None:

@@ -11,7 +11,6 @@ from pipeline.context import Context
 from pipeline.errors import ConfigError, DataError
 from pipeline.registry import Stage, register
 from pipeline.schema import NOT_IDENTITY, PeftConfig, StageConfig
-from stages.data import artifact
 from stages.models.adapters import peft_config
 from stages.models.chat import prompt_ids
 from stages.rewards import combined
@@ -207,7 +206,7 @@ def _roles(ctx: Context) -> "Roles":
 
 def _prompts(ctx: Context, roles: "Roles") -> tuple[list[dict], list[list[int]]]:
     """Rows and their prompts as token ids; those that leave no room for an answer are counted, not cut."""
-    rows = artifact.rows(run.training_sets(ctx)["train"])
+    rows = run.prompts(ctx)
     room = ctx.config.max_length - ctx.config.rollout.max_new_tokens
     ids = [prompt_ids(roles.policy.tokenizer, row["prompt"]) for row in rows]
     kept = [i for i, prompt in enumerate(ids) if len(prompt) <= room]

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, Dict
 from pipeline.context import Context
 from pipeline.errors import ConfigError, DataError
 from pipeline.schema import NOT_IDENTITY
-from stages.data import artifact
 from stages.models.adapters import peft_config
 from stages.models.chat import prompt_ids
 from stages.rewards import combined
@@ -116,7 +115,7 @@ class Prompts:
 
 def read_prompts(ctx: Context, tokenizer: Any, library: type) -> Prompts:
     """Prompts in seeded order; those that leave no room for an answer are counted, not cut."""
-    rows = artifact.rows(run.training_sets(ctx)["train"])
+    rows = run.prompts(ctx)
     random.Random(ctx.config.seed).shuffle(rows)
     room = ctx.config.max_length - of(ctx.config, library, "max_completion_length")
     tokenized = [(row, prompt_ids(tokenizer, row["prompt"])) for row in rows]

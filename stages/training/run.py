@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.context import Artifact, Context
-from pipeline.errors import StageFailed
+from pipeline.errors import DataError, StageFailed
 from stages.data import artifact
 from stages.kernels import step
 from stages.models.adapters import peft_config
@@ -51,6 +51,18 @@ def training_set(ctx: Context, source: Artifact) -> Artifact:
     if dropped:
         ctx.record("dropped", {**ctx.sections.get("dropped", {}), source.stage: len(dropped)})
     return artifact.without(source, dropped)
+
+
+def prompts(ctx: Context) -> list[dict[str, Any]]:
+    """The rows of `data.train` that a policy is to answer; DataError when there are none."""
+    source = training_set(ctx, ctx.data["train"])
+    rows = artifact.rows(source)
+    if not rows:
+        raise DataError(
+            f"data.train: {source.stage} has no rows to train on. A set of the format generate is held out unless its "
+            "`holdout` is 0; with `leaks: drop` rows that are measured are left out"
+        )
+    return rows
 
 
 def check_examples(ctx: Context, policy: Policy, examples: Sequence[Example], source: str) -> None:
