@@ -82,7 +82,7 @@ class Label(Stage):
         ties = Counter(verdicts.values())["tie"]
         if not outcome.kept:
             raise DataError(
-                f"{ctx.stage}: no answer was preferred to another ({ties} ties, {len(alike)} prompts without two "
+                f"no answer was preferred to another ({ties} ties, {len(alike)} prompts without two "
                 "different answers), so there is nothing to learn from; raise count or rollout.samples"
             )
         quality = describe(outcome, {"train": len(outcome.kept), "heldout": 0})
@@ -221,13 +221,15 @@ def _by_file(ctx: Context, pairs: list[Pair]) -> dict[str, str]:
     path = Path(ctx.config.file).expanduser()
     known = _read(path) if path.is_file() else {}
     waiting = [pair for pair in pairs if pair["id"] not in known]
+    if others := known.keys() - {pair["id"] for pair in pairs}:
+        ctx.log(f"{len(others)} labels in {path} are of answers that this policy did not write; they are not read")
     if waiting:
         ask = path.with_name(f"{path.name}.ask.jsonl")
         lines = (json.dumps({key: pair[key] for key in ("id", "prompt", "a", "b")}) for pair in waiting)
         ask.parent.mkdir(parents=True, exist_ok=True)
         ask.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
         raise DataError(
-            f"{ctx.stage}: {len(waiting)} of {len(pairs)} pairs wait for a label; they are in {ask}. Write a line "
+            f"{len(waiting)} of {len(pairs)} pairs wait for a label; they are in {ask}. Write a line "
             f'{{"id": ..., "prefers": "a", "b" or "tie"}} for each into {path} and run again'
         )
     return {pair["id"]: known[pair["id"]] for pair in pairs}

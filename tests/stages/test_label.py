@@ -70,7 +70,7 @@ def test_a_rule_sees_tokens_as_they_were_written_and_weights_count(labelled, mon
 
 def test_an_answer_that_was_cut_is_no_finished_one(labelled):
     ended = {"ended": {"kind": "format", "check": {"type": "words", "min": 0}, "finished": True}}
-    with pytest.raises(DataError, match=r"labels: no answer was preferred to another \([1-6] ties, \d prompts"):
+    with pytest.raises(DataError, match=r"no answer was preferred to another \([1-6] ties, \d prompts"):
         labelled(terms=ended, rollout=Rollouts(max_new_tokens=1, samples=3))
 
 
@@ -80,7 +80,7 @@ def test_the_same_seed_asks_the_same(labelled):
     assert one != artifact.rows(labelled(terms=LONGER, seed=4).artifact)
 
 
-def test_people_are_asked_through_a_file(labelled, tmp_path):
+def test_people_are_asked_through_a_file(labelled, tmp_path, capsys):
     file = tmp_path / "labels" / "round1.jsonl"
     with pytest.raises(DataError, match=r"(\d) of \1 pairs wait for a label; they are in .*round1.jsonl.ask.jsonl"):
         labelled(by="file", file=str(file))
@@ -92,8 +92,9 @@ def test_people_are_asked_through_a_file(labelled, tmp_path):
     file.write_text("\n".join(lines[1:]))
     with pytest.raises(DataError, match=r"1 of \d pairs wait"):
         labelled(by="file", file=str(file))
-    file.write_text("\n".join(lines))
+    file.write_text("\n".join([*lines, json.dumps({"id": "of another policy", "prefers": "a"})]))
     made = labelled(by="file", file=str(file))
+    assert "1 labels in" in capsys.readouterr().err
     rows = {row["id"].removeprefix("labels-"): row for row in artifact.rows(made.artifact)}
     assert rows.keys() == {name for name, prefers in verdicts.items() if prefers != "tie"}
     for pair in waiting:
