@@ -139,9 +139,9 @@ def why_not(layer: "LoraLayer") -> str | None:
     """The reason why PEFT's own layer has to be used, or None."""
     if f"{type(layer).__module__}.{type(layer).__qualname__}" not in PLAIN or layer.fan_in_fan_out:
         return f"{type(layer).__name__} is no plain linear layer"
-    if len(layer.active_adapters) != 1 or layer.active_adapters[0] not in layer.lora_A:
-        return f"{len(layer.active_adapters)} adapters are on, or not this layer's"
-    if layer.lora_variant or layer.lora_bias.get(layer.active_adapters[0]):
+    if len(trained := _trained(layer, layer.active_adapters)) != 1:
+        return f"{len(trained)} adapters of this layer are trained"
+    if layer.lora_variant or any(map(layer.lora_bias.get, layer.active_adapters)):
         return "a variant of LoRA, or one with a bias"
     base = layer.get_base_layer()
     if any(parameter.requires_grad for parameter in base.parameters()):
@@ -155,7 +155,7 @@ def why_not(layer: "LoraLayer") -> str | None:
 
 def fuse(layer: "LoraLayer") -> None:
     """Let `layer` compute through LowRankLinears whenever `parts_of` says that it can; else as before."""
-    (adapter,) = layer.active_adapters
+    (adapter,) = _trained(layer, layer.active_adapters)
     if getattr(layer, "fused_adapter", None) == adapter:
         return
     original, layer.fused_adapter = layer.forward, adapter
@@ -173,7 +173,7 @@ def parts_of(layer: "LoraLayer", dtype: torch.dtype) -> Parts | None:
     Of the adapters that are on, one at most is trained; the frozen ones join the chain below it.
     """
     on = [] if layer.disable_adapters else [name for name in layer.active_adapters if name in layer.lora_A]
-    trained = [name for name in on if layer.lora_A[name].weight.requires_grad]
+    trained = _trained(layer, on)
     base = layer.get_base_layer()
     frozen = _frozen(layer, base, [name for name in on if name not in trained], dtype)
     if layer.merged or len(trained) > 1 or (not trained and frozen is None):
@@ -183,6 +183,11 @@ def parts_of(layer: "LoraLayer", dtype: torch.dtype) -> Parts | None:
     if not trained:  # products of the same shape as with one, so that an adapter of zeros changes not a single bit
         a, b = a.detach(), torch.zeros_like(b)
     return Parts(base, a, b, layer.scaling[adapter], frozen)
+
+
+def _trained(layer: "LoraLayer", names: Sequence[str]) -> list[str]:
+    """Of the adapters, those of the layer that receive a gradient."""
+    return [name for name in names if name in layer.lora_A and layer.lora_A[name].weight.requires_grad]
 
 
 def _frozen(
