@@ -47,7 +47,8 @@ def plan_of(experiment):
 def test_every_example_composes_and_says_what_the_page_says(page):
     assert list(EXAMPLES) == ["conf/experiment/concise.yaml", "conf/experiment/formal.yaml"]
     concise, formal = plan_of(page("experiment=concise")), plan_of(page("experiment=formal"))
-    assert concise.weights == {"right": 2.0, "helpful": 1.0, "concise": 0.1, "polite": 0.0} and concise.bounds == {"polite": -0.05}
+    assert concise.weights == {"right": 2.0, "helpful": 1.0, "concise": 0.1, "polite": 0.0}
+    assert concise.bounds == {"polite": -0.05}
     assert concise.models == {"helpful": "reward"}
     assert formal.weights == {"helpful": 1.0, "right": 0.5, "listed": 0.2, "brief": 0.01}
     assert formal.settings.clip == 5.0
@@ -61,7 +62,8 @@ def test_every_command_composes(page):
     found = [plan_of(page(experiment, f"{key}={value}")).weights["concise"] for value in values.split(",")]
     assert found == [0, 0.1, 0.3]
     left = page(*shlex.split(without))
-    assert plan_of(left).weights == {"right": 2.0, "concise": 0.1, "polite": 0.0} and "reward" not in left.stages["ppo"].inputs
+    assert plan_of(left).weights == {"right": 2.0, "concise": 0.1, "polite": 0.0}
+    assert "reward" not in left.stages["ppo"].inputs
 
 
 def test_the_table_of_keys_is_that_of_the_code():
