@@ -78,6 +78,13 @@ def test_a_clean_set_has_no_error_and_no_warning(prepared, checked):
     assert written == json.loads(json.dumps(made.sections["findings"]))
 
 
+def test_a_set_without_a_row_to_train_on_is_an_error(prepared, checked):
+    empty = prepared("chats", chats())
+    (empty.path / "data" / "train.jsonl").write_text("")
+    finding = checked("sft", {"train": empty}).found["no_rows"]
+    assert finding["level"] == "error" and "holdout" in finding["remedy"]
+
+
 def test_a_finding_names_its_set_file_line_and_what_to_do(prepared, checked):
     made = checked("domain", {"train": prepared("chats", chats())}, after=["sft"])
     finding = made.found["wrong_form"]

@@ -16,6 +16,7 @@ from stages.data.thresholds import suggestion
 
 OFF = "off"
 DEFAULT_LEVELS = {
+    "no_rows": "error",
     "wrong_form": "error",
     "unreadable_row": "error",
     "empty_turn": "error",

@@ -35,6 +35,7 @@ EXAMINED = 200_000  # rows of a data set, the first ones, that are held in memor
 
 Check = Callable[[Scope], Found | None]  # named like the code of its finding
 CHECKS: tuple[Check, ...] = (
+    structure.no_rows,
     structure.wrong_form,
     structure.unreadable_row,
     structure.empty_turn,

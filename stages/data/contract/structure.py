@@ -125,6 +125,14 @@ def wrong_form(scope: Scope) -> Found | None:
     )
 
 
+def no_rows(scope: Scope) -> Found | None:
+    """A data set without a row to train on, as one is whose rows are all held out."""
+    if scope.rows:
+        return None
+    remedy = "Lower the data set's `holdout` (or `split.share`), or look in its rejected.jsonl why nothing was kept."
+    return Found([], "There is no row to train on.", remedy)
+
+
 def unreadable_row(scope: Scope) -> Found | None:
     """Rows without the needed fields, or with values of a wrong type."""
     return _told(scope, "unreadable_row", "cannot be read", "Correct these rows at their source.")
