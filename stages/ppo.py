@@ -36,7 +36,7 @@ class PpoConfig(StageConfig):
     batch_size: int = 8  # answers in one optimizer step; an update has train.minibatches times as many
     step: str = "fast"  # fast | plain: Journeyman's own training step, or plain PyTorch; the mathematics is the same
     reward: Dict[str, Any] = field(default_factory=dict)  # terms and weights, see docs/rewards.md
-    gold: Dict[str, Any] = field(default_factory=dict)  # the same form; measured on every update, never trained on
+    gold: Dict[str, Any] = field(default_factory=dict)  # the same form; measured on every update beside the reward
     rollout: Rollouts = field(default_factory=Rollouts)
     value: ValueFunction = field(default_factory=ValueFunction)
     train: PpoTrain = field(default_factory=PpoTrain)

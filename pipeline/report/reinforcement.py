@@ -10,7 +10,7 @@ from pipeline.report.sections import box
 
 NAMES = {  # what a history may hold -> its caption, in the order of the page
     "reward": "Reward, as trained on",
-    "gold": "Gold score, never trained on",
+    "gold": "Gold score",
     "reward/": "Term",
     "gold/": "Gold term",
     "multiplier/": "Multiplier of",
