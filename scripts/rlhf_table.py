@@ -1,4 +1,4 @@
-"""PPO against DPO against SFT, from a finished run of legal_rlhf: `python scripts/rlhf_table.py STORE`.
+"""PPO against DPO against SFT, from a finished run of legal_rlhf: `python scripts/rlhf_table.py STORE [RUN]`.
 
 Prints Markdown and writes benchmarks/legal_rlhf_table.json. The gold score is the suite `right_answers`: sampled
 answers to held-out prompts that a rule finds right. A win against another model is a held-out prompt that this model is
@@ -30,13 +30,14 @@ def changed(found: Change) -> str:
 
 def wins(a: Items, b: Items) -> float:
     other = dict(zip(b.ids, b.scores, strict=True))
-    each = [0.5 + 0.5 * ((x > other[i]) - (x < other[i])) for i, x in zip(a.ids, a.scores, strict=True)]
+    each = [0.5 + 0.5 * (int(x > other[i]) - int(x < other[i])) for i, x in zip(a.ids, a.scores, strict=True)]
     return float(sum(each) / len(each))
 
 
 def main() -> None:
     store = Path(sys.argv[1])
-    run = json.loads((store / "runs" / "legal_rlhf" / "latest" / "run.json").read_text())
+    name = sys.argv[2] if len(sys.argv) > 2 else "latest"
+    run = json.loads((store / "runs" / "legal_rlhf" / name / "run.json").read_text())
     rows: dict[str, dict[str, Any]] = {}
     frames = {name: pd.read_parquet(store / run["stages"][f"eval_{name}"]["path"] / "results" / "items.parquet")
               for name in STAGES}  # fmt: skip
