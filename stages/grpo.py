@@ -1,9 +1,10 @@
 """`grpo`: answers to one prompt against each other's mean reward (Shao et al. 2024, arXiv 2402.03300)."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.context import Context
+from pipeline.context import Artifact, Context
 from pipeline.errors import ConfigError
 from pipeline.registry import Stage, register
 from stages.training import online
@@ -36,7 +37,10 @@ class Grpo(Stage):
         return online.needs(config)
 
     def contract(self, config: GrpoConfig) -> dict[str, Any]:
-        return asked(config)
+        return asked(config, "reward")
+
+    def preview(self, config: GrpoConfig, tokenizer: Any, sets: Mapping[str, Artifact]) -> dict[str, Any]:
+        return online.preview(config, sets)
 
     def validate(self, config: GrpoConfig) -> None:
         from trl import GRPOConfig

@@ -7,10 +7,11 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Dict
 
-from pipeline.context import Context
+from pipeline.context import Artifact, Context
 from pipeline.errors import ConfigError, DataError
 from pipeline.registry import Stage, register
 from pipeline.schema import NOT_IDENTITY, PeftConfig, StageConfig
+from stages.data import artifact
 from stages.models.adapters import peft_config
 from stages.models.chat import prompt_ids
 from stages.rewards import combined
@@ -62,7 +63,13 @@ class Ppo(Stage):
         return written_out(name, config, stages)
 
     def contract(self, config: PpoConfig) -> dict[str, Any]:
-        return asked(config)
+        return asked(config, "reward", "gold")
+
+    def preview(self, config: PpoConfig, tokenizer: Any, sets: Mapping[str, Artifact]) -> dict[str, Any]:
+        """Nothing to tell; DataError for a prompt that a rule cannot score answers to, before anything is trained."""
+        for mapping in filter(None, (config.reward, config.gold)):
+            combined.check_rows(combined.read(mapping), artifact.stream(sets["train"]))
+        return {}
 
     def validate(self, config: PpoConfig) -> None:
         check_data(config, "prompts to answer")

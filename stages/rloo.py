@@ -1,9 +1,10 @@
 """`rloo`: each answer against the mean reward of the others to its prompt (Ahmadian et al. 2024, arXiv 2402.14740)."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.context import Context
+from pipeline.context import Artifact, Context
 from pipeline.registry import Stage, register
 from stages.training import online
 from stages.training.config import asked
@@ -26,7 +27,10 @@ class Rloo(Stage):
         return online.needs(config)
 
     def contract(self, config: RlooConfig) -> dict[str, Any]:
-        return asked(config)
+        return asked(config, "reward")
+
+    def preview(self, config: RlooConfig, tokenizer: Any, sets: Mapping[str, Artifact]) -> dict[str, Any]:
+        return online.preview(config, sets)
 
     def validate(self, config: RlooConfig) -> None:
         from trl import RLOOConfig

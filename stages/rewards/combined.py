@@ -19,7 +19,7 @@ Nothing here imports torch before the first answer is scored.
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
@@ -145,6 +145,15 @@ def _weights(settings: Settings, bounds: Mapping[str, float], where: str) -> dic
     return {name: given.get(name, 0.0 if name in bounds else 1.0) for name in settings.terms}
 
 
+def check_rows(plan: Plan, rows: Iterable[Row]) -> None:
+    """DataError for a row of which some rule cannot score answers."""
+    rules = {name: term for name, term in plan.terms.items() if isinstance(term, Term)}
+    for row in rows:
+        for name, term in rules.items():
+            if found := term.row_problem(row):
+                raise DataError(f"reward term {name}: row {row.get('id', '?')}: {found}")
+
+
 class Reward:
     """Scores answers as `reward` says. `models`: model term -> its score function."""
 
@@ -156,10 +165,7 @@ class Reward:
 
     def check_rows(self, rows: list[Row]) -> None:
         """DataError for a row of which some term cannot score answers; to be called before the first is sampled."""
-        for name, term in self.plan.terms.items():
-            for row in rows if isinstance(term, Term) else ():
-                if found := term.row_problem(row):
-                    raise DataError(f"reward term {name}: row {row.get('id', '?')}: {found}")
+        check_rows(self.plan, rows)
 
     def __call__(
         self, rows: list[Row], prompt_ids: list[list[int]], answer_ids: list[list[int]], answers: list[str],

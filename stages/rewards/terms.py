@@ -7,6 +7,7 @@ punished. `finished: true` takes an answer that was cut off at its limit for one
 
 import re
 import unicodedata
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
@@ -20,16 +21,16 @@ from stages.evaluation.measurement import Row, option, read_params
 UNITS = ("words", "characters", "tokens")
 
 
-class Term:
+class Term(ABC):
     """One rule. Stateless: the same answers get the same scores."""
 
     def row_problem(self, row: Row) -> str:
         """Why answers to this row cannot be scored, or nothing."""
         return ""
 
+    @abstractmethod
     def score(self, rows: list[Row], answers: list[str], ended: list[bool], lengths: list[int]) -> list[float]:
         """A score for each answer to the row in its place. `ended`: whether by EOS; `lengths`: tokens, EOS included."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Dict
 
-from pipeline.context import Context
+from pipeline.context import Artifact, Context
 from pipeline.errors import ConfigError, DataError
 from pipeline.schema import NOT_IDENTITY
+from stages.data import artifact
 from stages.models.adapters import peft_config
 from stages.models.chat import prompt_ids
 from stages.rewards import combined
@@ -56,6 +57,12 @@ class OnlineConfig(TrainConfig):
 def needs(config: OnlineConfig) -> dict[str, str]:
     """Input role -> what it must be."""
     return {"policy": "model", **{role: "reward" for role in config.inputs if role not in NO_JUDGES}}
+
+
+def preview(config: OnlineConfig, sets: Mapping[str, Artifact]) -> dict[str, Any]:
+    """Nothing to tell; DataError for a prompt that a rule cannot score answers to, before anything is trained."""
+    combined.check_rows(combined.read(config.reward), artifact.stream(sets["train"]))
+    return {}
 
 
 # -- what cannot work ---------------------------------------------------------------------------------------------

@@ -288,6 +288,14 @@ def test_what_cannot_work_is_refused_before_anything_runs(config, settings, mess
         validated(config(**settings))
 
 
+@pytest.mark.parametrize("name", ["ppo", "grpo", "rloo"])
+def test_prompts_that_a_rule_cannot_score_are_refused_before_anything_is_trained(bench, rows, name):
+    asked = kind(name).config(kind=name, reward={"terms": {"right": {"kind": "checker"}}})
+    unchecked = bench.data("prompts", [{"id": r["id"], "prompt": r["prompt"]} for r in rows.pairs(2)])
+    with pytest.raises(DataError, match=r"reward term right: row p0: no .check."):
+        kind(name).stage().preview(asked, None, {"train": unchecked})
+
+
 def test_prompts_without_room_are_counted_and_none_at_all_refused(bench, base, prompts, rows, config):
     long = {"id": "long", "prompt": [{"role": "user", "content": "copy the work " * 60}]}
     mixed = bench.data("prompts", [*({"id": r["id"], "prompt": r["prompt"]} for r in rows.pairs(3)), long])
