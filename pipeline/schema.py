@@ -61,10 +61,11 @@ class PeftConfig:
 class Suite:
     """One named measurement on held-out data."""
 
-    measure: str = MISSING  # perplexity | choice | generate | refusal | preference
+    measure: str = MISSING  # a measurement's name; docs/evaluation.md lists them
     data: str = MISSING  # data set; its held-out part is read
     limit: int = 0  # items, evenly spread over the set; 0 = all
     params: Dict[str, Any] = field(default_factory=dict)  # checked by the measurement itself
+    version: int = 1  # raised by whoever changes what the suite means, so that results of before are not compared
 
 
 @dataclass

@@ -113,4 +113,4 @@ def measure(name: str, suite: Suite, policy: Any, rows: list[Row], micro_batch: 
     measurement, params = _measurement(name, suite)
     metric, higher_is_better = measurement.metric(params)
     items = measurement.run(policy, rows, params, micro_batch)
-    return SuiteResult(name, suite.measure, metric, higher_is_better, items)
+    return SuiteResult(name, suite.measure, metric, higher_is_better, items, measurement.details(items, params))

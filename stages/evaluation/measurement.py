@@ -33,6 +33,7 @@ class Scored:
     answer: str = ""
     reference: str = ""
     baselines: dict[str, float] = field(default_factory=dict)  # rule of thumb -> its score on this item
+    values: dict[str, float] = field(default_factory=dict)  # further numbers of the item: confidence, a looser score
 
 
 class Measurement:
@@ -55,6 +56,17 @@ class Measurement:
     def run(self, policy: "Policy", rows: list[Row], params: Any, micro_batch: int) -> list[Scored]:
         """Results in the order of `rows`. `micro_batch`: items in one forward pass, 0 = what fits a token budget."""
         raise NotImplementedError
+
+    def details(self, items: list[Scored], params: Any) -> dict[str, Any]:
+        """What the summary keeps beside the metric, as JSON. The report knows these keys, each of them optional:
+
+        - `metrics`: {name: {"value", "low", "high", "n"}}, further numbers of the suite
+        - `reliability`: {"bins": [{"confidence", "accuracy", "n"}], "ece", "brier"}
+        - `risk`: [{"coverage", "risk", "threshold"}], the selective-risk curve
+        - `examples`: [{"title", "rows": [{"prompt", "answer", "score"}]}], shown side by side
+        - `remarks`: sentences for a person
+        """
+        return {}
 
 
 def scored(row: Row, score: float, **more: Any) -> Scored:

@@ -2,7 +2,7 @@
 
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ class SuiteResult:
     metric: str
     higher_is_better: bool
     items: list[Scored]
+    details: dict[str, Any] = field(default_factory=dict)  # as `Measurement.details` describes it
 
     def finite(self) -> None:
         """Raise StageFailed for a score that is no number: a broken model must not look like a bad one."""
@@ -56,7 +57,8 @@ def _write_items(results: list[SuiteResult], path: Path) -> None:
     columns: dict[str, Any] = {"suite": [name for name, _ in rows]}
     for column in ("item", "cluster", "score", "weight"):
         columns[column] = [getattr(item, column) for _, item in rows]
-    columns["slices"] = [json.dumps(item.slices, ensure_ascii=False, sort_keys=True) for _, item in rows]
+    for column in ("slices", "values"):
+        columns[column] = [json.dumps(getattr(item, column), ensure_ascii=False, sort_keys=True) for _, item in rows]
     for column in ("prompt", "answer", "reference"):
         columns[column] = [getattr(item, column) for _, item in rows]
     kinds = {"score": pa.float64(), "weight": pa.float64()}
@@ -78,6 +80,7 @@ def summarise(result: SuiteResult) -> dict[str, Any]:
         "higher_is_better": result.higher_is_better,
         "baselines": baselines(result.items),
         "slices": {name: _slice(items, result.metric) for name, items in slices(result.items).items()},
+        "details": result.details,
     }
 
 
