@@ -29,12 +29,14 @@ def test_files_hold_items_summary_and_samples(tmp_path):
         "score",
         "weight",
         "slices",
+        "values",
         "prompt",
         "answer",
         "reference",
     ]
     assert table.to_pylist()[1] == {
         "suite": "facts", "item": "i1", "cluster": "c0", "score": 0.0, "weight": 1.0, "slices": '{"seen": false}',
+        "values": "{}",
         "prompt": "p1", "answer": "a1", "reference": "r",
     }  # fmt: skip
     summary = json.loads((tmp_path / "results" / "summary.json").read_text())["facts"]
