@@ -10,7 +10,7 @@ from pipeline.context import Context
 from pipeline.errors import ConfigError, DataError
 from pipeline.registry import Stage, register
 from pipeline.schema import Runtime, StageConfig, Suite
-from stages.evaluation import MEASUREMENTS
+from stages.evaluation import MEASUREMENTS, own_checks
 from stages.evaluation.measurement import Measurement, Row, heldout, read_params
 from stages.evaluation.results import SuiteResult, write
 
@@ -23,6 +23,10 @@ class EvaluateConfig(StageConfig):
 @register("evaluate", config=EvaluateConfig)
 class Evaluate(Stage):
     version, consumes, produces = 1, {"model": "model"}, "results"
+
+    def fingerprints(self, config: EvaluateConfig) -> dict[str, str]:
+        """The packages that bring checks, by version."""
+        return own_checks.versions()
 
     def validate(self, config: EvaluateConfig) -> None:
         if not config.suites:

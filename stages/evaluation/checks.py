@@ -1,11 +1,15 @@
-"""Rules that decide whether a generated answer is right. A check is a JSON object: {"type": ..., its keys}."""
+"""Rules that decide whether a generated answer is right. A check is a JSON object: {"type": ..., its keys}.
 
-import json
+Types that are not here come from other packages (`own_checks.py`).
+"""
+
 import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
+
+from stages.evaluation import own_checks, structured
 
 Check = dict[str, Any]
 NUMBER = re.compile(r"[-+]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?:[eE][-+]?\d+)?|[-+]?\.\d+")
@@ -54,19 +58,24 @@ def _regex(check: Check, text: str) -> bool:
 
 def _json(check: Check, text: str) -> bool:
     """The first JSON object in the answer has these keys; as a mapping, with these values (compared as folded text)."""
+    value = structured.first_json(text, "{")
     keys = check["keys"]
-    for start in (match.start() for match in re.finditer(r"{", text)):
-        try:
-            value, _ = json.JSONDecoder().raw_decode(text[start:])
-        except ValueError:
-            continue
-        wanted = keys if isinstance(keys, dict) else {}
-        return all(key in value for key in keys) and all(_same(value[key], wanted[key]) for key in wanted)
-    return False
+    wanted = keys if isinstance(keys, dict) else {}
+    return value is not None and all(k in value for k in keys) and all(_same(value[k], wanted[k]) for k in wanted)
 
 
 def _same(one: Any, other: Any) -> bool:
     return str(one).strip().casefold() == str(other).strip().casefold()
+
+
+def _json_schema(check: Check, text: str) -> bool:
+    """The first JSON object or array in the answer, or else the whole answer as JSON, fits the JSON Schema."""
+    return structured.fits_schema(text, check["schema"])
+
+
+def _licence_expression(check: Check, text: str) -> bool:
+    """The answer is an SPDX expression that means the same as this one, however it is written."""
+    return structured.same_licences(text, check["answer"])
 
 
 def _words(check: Check, text: str) -> bool:
@@ -93,6 +102,8 @@ RULES = {
     "numeric": Rule(_numeric, ("answer",)),
     "regex": Rule(_regex, ("pattern",)),
     "json": Rule(_json, ("keys",)),
+    "json_schema": Rule(_json_schema, ("schema",)),
+    "licence_expression": Rule(_licence_expression, ("answer",)),
     "words": Rule(_words, (), ("min", "max")),
     "lines": Rule(_lines, ("count",)),
     "refusal": Rule(_refusal, ("wanted",)),
@@ -100,7 +111,9 @@ RULES = {
 
 
 def passes(check: Check, text: str) -> bool:
-    return RULES[check["type"]].passes(check, text)
+    """Whether the answer is right. StageFailed where a check of another package breaks."""
+    rule = RULES.get(check["type"])
+    return rule.passes(check, text) if rule else own_checks.passes(check, text)
 
 
 def describe(check: Check) -> str:
@@ -109,10 +122,17 @@ def describe(check: Check) -> str:
 
 
 def problem(check: Check) -> str:
-    """What is wrong with a check, or nothing."""
+    """What is wrong with a check, or nothing. ConfigError for a package whose checks cannot be used."""
     kind = check.get("type") if isinstance(check, dict) else None
+    own = own_checks.found()
+    if kind in RULES and kind in own:
+        return (
+            f"type {kind!r} is Journeyman's own, and {own_checks.owner(own[kind])} brings one of that name; rename it"
+        )
+    if kind in own:
+        return own_checks.problem(check)
     if kind not in RULES:
-        return f"type {kind!r} is unknown; known: {', '.join(RULES)}"
+        return f"type {kind!r} is unknown; known: {', '.join([*RULES, *own])}"
     rule, keys = RULES[kind], set(check) - {"type"}
     if missing := [key for key in rule.required if key not in keys]:
         return f"{kind} needs {', '.join(missing)}"
@@ -131,6 +151,10 @@ def _bad_value(kind: str, check: Check) -> str:
             return f"`{key}` is a list of texts" + (" or a mapping" if key == "keys" else "")
     if kind == "words" and not {"min", "max"} & set(check):
         return "words needs min or max"
+    if kind == "json_schema":
+        return structured.schema_problem(check["schema"])
+    if kind == "licence_expression":
+        return structured.licence_problem(check["answer"])
     if kind == "refusal" and not isinstance(check["wanted"], bool):
         return f"refusal: `wanted` is true or false, not {check['wanted']!r}"
     try:

@@ -1,7 +1,10 @@
 """Every rule on answers it accepts and answers it must not accept, and checks that are written wrong."""
 
+import sys
+
 import pytest
 
+from stages.evaluation import structured
 from stages.evaluation.checks import RULES, describe, passes, problem
 
 CASES = [
@@ -28,6 +31,27 @@ CASES = [
         ['{"name": "ana", "age": 52}', 'Sure: {"age": "52", "name": "Ana", "city": "Lima"}.'],
         ['{"name": "Bo", "age": 52}', '{"name": "Ana"}', "Ana, 52"],
     ),
+    (
+        {"type": "json_schema", "schema": {"type": "array", "items": {"type": "integer"}, "minItems": 2}},
+        ["[1, 2]", "Two numbers: [1, 2]. And more: [3]", "```json\n[4,\n5]\n```"],
+        ["[1]", '["a", "b"]', "1, 2", "", '{"a": [1, 2]}', "[1, NaN]", "[1, 2"],
+    ),
+    ({"type": "json_schema", "schema": {"enum": ["yes", 3]}}, ['"yes"', "```\n3\n```"], ["yes", "4", "NaN"]),
+    (
+        {"type": "json_schema", "schema": {"$defs": {"n": {"type": "number"}}, "$ref": "#/$defs/n"}},
+        ["3", "-1.5"],
+        ["three"],
+    ),
+    (
+        {"type": "licence_expression", "answer": "MIT AND (Apache-2.0 OR BSD-3-Clause)"},
+        [
+            "`MIT AND (BSD-3-Clause OR Apache-2.0)`",
+            "(mit and apache-2.0) OR (MIT AND BSD-3-Clause).",
+            "SPDX-License-Identifier: (Apache-2.0 OR BSD-3-Clause) AND MIT AND MIT",
+        ],
+        ["MIT", "MIT OR Apache-2.0 OR BSD-3-Clause", "It is MIT.", "", "MIT AND"],
+    ),
+    ({"type": "licence_expression", "answer": "GPL-2.0-or-later"}, ["GPL-2.0+"], ["GPL-2.0-only"]),
     ({"type": "words", "min": 2, "max": 3}, ["one two", "a b c"], ["one", "a b c d", ""]),
     ({"type": "words", "max": 1}, ["one", ""], ["one two"]),
     ({"type": "refusal", "wanted": True}, ["I can't help with that."], ["Sure, here it is."]),
@@ -60,6 +84,14 @@ def test_rule(check, good, bad):
         ({"type": "regex", "pattern": "("}, "unterminated"),
         ({"type": "numeric", "answer": "many"}, "could not convert"),
         ({"type": "words"}, "words needs min or max"),
+        ({"type": "json_schema", "schema": []}, "`schema` is a JSON Schema, an object, not []"),
+        (
+            {"type": "json_schema", "schema": {"properties": {"a": {"type": "int"}}}},
+            "`schema.properties.a.type`: 'int'",
+        ),
+        ({"type": "json_schema", "schema": {"$ref": "https://example.org/s"}}, "$ref 'https://example.org/s' leads"),
+        ({"type": "json_schema", "schema": {"items": {"$ref": "#/$defs/x"}}}, "$ref '#/$defs/x' leads nowhere"),
+        ({"type": "licence_expression", "answer": "MIT OR Nonsense-7"}, "is no SPDX expression: Unknown license key"),
     ],
 )
 def test_a_check_that_cannot_work_is_described(check, message):
@@ -68,3 +100,9 @@ def test_a_check_that_cannot_work_is_described(check, message):
 
 def test_describe_is_for_people():
     assert describe({"type": "words", "max": 5}) == "words max=5"
+
+
+def test_without_its_library_a_licence_expression_says_what_to_install(monkeypatch):
+    structured.licensing.cache_clear()
+    monkeypatch.setitem(sys.modules, "license_expression", None)
+    assert "pip install 'journeyman[legal]'" in problem({"type": "licence_expression", "answer": "MIT"})
