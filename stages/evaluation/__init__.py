@@ -1,11 +1,14 @@
 """Measurements by name. Adding one: a file here with a subclass of `Measurement`, and one line in `MEASUREMENTS`."""
 
+from stages.evaluation.calibration import Calibration
 from stages.evaluation.choice import Choice
+from stages.evaluation.consistency import Consistency
 from stages.evaluation.generate import Generate
 from stages.evaluation.measurement import Measurement
 from stages.evaluation.perplexity import Perplexity
 from stages.evaluation.preference import Preference
 from stages.evaluation.refusal import Refusal
+from stages.evaluation.robustness import Robustness
 
 MEASUREMENTS: dict[str, Measurement] = {
     "perplexity": Perplexity(),
@@ -13,4 +16,7 @@ MEASUREMENTS: dict[str, Measurement] = {
     "generate": Generate(),
     "refusal": Refusal(),
     "preference": Preference(),
+    "consistency": Consistency(),
+    "robustness": Robustness(),
+    "calibration": Calibration(),
 }

@@ -53,6 +53,10 @@ class Measurement:
     def check(self, row: Row, params: Any) -> None:
         """Raise DataError for an item that cannot be measured."""
 
+    def unit(self, row: Row, params: Any) -> str:
+        """What a suite's `limit` counts: rows of one unit are taken together."""
+        return str(row["id"])
+
     def run(self, policy: "Policy", rows: list[Row], params: Any, micro_batch: int) -> list[Scored]:
         """Results in the order of `rows`. `micro_batch`: items in one forward pass, 0 = what fits a token budget."""
         raise NotImplementedError
@@ -65,6 +69,7 @@ class Measurement:
         - `risk`: [{"coverage", "risk", "threshold"}], the selective-risk curve
         - `examples`: [{"title", "rows": [{"prompt", "answer", "score"}]}], shown side by side
         - `remarks`: sentences for a person
+        - `routing`: which confidence sends an answer to a person (`routing.py`); also written to `routing.json`
         """
         return {}
 
@@ -100,7 +105,10 @@ def read_params(kind: type, given: dict[str, Any], where: str) -> Any:
             hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(known) or 'none'}"
             raise ConfigError(f"{where}.{name}: no such parameter; {hint}")
         _check_value(known[name], value, f"{where}.{name}")
-    return kind(**given)
+    try:
+        return kind(**given)
+    except ConfigError as error:  # of values that do not go together
+        raise ConfigError(f"{where}.{error}") from None
 
 
 def _check_value(known: dataclasses.Field, value: Any, where: str) -> None:

@@ -1,4 +1,7 @@
-"""What an evaluation leaves behind: `items.parquet`, `summary.json` and `samples.json` under `results/`."""
+"""What an evaluation leaves behind under `results/`.
+
+`items.parquet`, `summary.json`, `samples.json`, and `routing.json` where a suite asks for a threshold.
+"""
 
 import json
 import math
@@ -36,14 +39,17 @@ class SuiteResult:
 
 
 def write(results: list[SuiteResult], out: Path) -> dict[str, float]:
-    """Write the three files under `out/results`; return the metrics {suite: value}."""
+    """Write the files under `out/results`; return the metrics {suite: value}."""
     folder = out / "results"
     folder.mkdir(parents=True, exist_ok=True)
     for result in results:
         result.finite()
     _write_items(results, folder / "items.parquet")
     summary = {result.name: summarise(result) for result in results}
-    for name, content in (("summary", summary), ("samples", {r.name: samples(r.items) for r in results})):
+    files = {"summary": summary, "samples": {r.name: samples(r.items) for r in results}}
+    if routing := {r.name: r.details["routing"] for r in results if "routing" in r.details}:
+        files["routing"] = routing
+    for name, content in files.items():
         text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
         (folder / f"{name}.json").write_text(text, encoding="utf-8")
     return {name: suite["value"] for name, suite in summary.items()}

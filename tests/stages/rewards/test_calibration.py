@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from stages.rewards.calibration import calibration, wilson
+from stages.evaluation.reliability import wilson
+from stages.rewards.calibration import calibration
 
 
 def test_values_by_hand():
