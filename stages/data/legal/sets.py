@@ -399,6 +399,39 @@ def safety_heldout(options: SideOptions, seed: int) -> Iterator[dict[str, Any]]:
 
 
 @dataclass
+class ParaphraseOptions:
+    """`legal_heldout_paraphrases` has no options: it is taken whole."""
+
+
+@builder(
+    "legal_heldout_paraphrases",
+    format="generate",
+    options=ParaphraseOptions,
+    packages=(),
+    files=(AUTHORED / "heldout_paraphrases.jsonl",),
+    attribution=credit("authored"),
+)
+def legal_heldout_paraphrases(options: ParaphraseOptions, seed: int) -> Iterator[dict[str, Any]]:
+    """Questions in three wordings each, with one rule for the answer; wordings of a question share a cluster."""
+    from stages.data.legal import talk
+
+    parts: dict[str, list[dict[str, Any]]] = {}
+    for group in talk.authored("heldout_paraphrases"):
+        parts.setdefault(group["part"], []).append(group)
+    for group in interleave(list(parts.values()), seed):
+        for number, prompt in enumerate(group["prompts"]):
+            yield {
+                "id": f"{group['group']}-{number}",
+                "prompt": prompt,
+                "check": group["check"],
+                "cluster": group["group"],
+                "task": group["task"],
+                "tags": [group["part"]],
+                "slices": {"part": group["part"]},
+            }
+
+
+@dataclass
 class CheckedOptions:
     """`legal_checked`: how many prompts of each part at most; 0 = all there are."""
 

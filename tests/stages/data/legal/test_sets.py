@@ -11,6 +11,7 @@ TRAINING = ("legal_sft", "legal_domain", "legal_general_text", "legal_pairs")
 MEASURED = (
     "legal_heldout_text", "legal_heldout_category", "legal_heldout_conditions", "legal_heldout_compat",
     "legal_heldout_pairs", "general_heldout_text", "general_heldout_checks", "safety_heldout",
+    "legal_heldout_paraphrases",
 )  # fmt: skip
 DEV = ("legal_heldout_text", "legal_heldout_category", "legal_heldout_conditions", "legal_heldout_compat",
        "legal_heldout_pairs", "general_heldout_text", "general_heldout_checks", "safety_heldout")  # fmt: skip
@@ -37,6 +38,19 @@ def test_no_near_duplicate_and_no_cluster_in_training_and_measuring(built, split
     assert not [(trained[i], measured[j - len(trained)]) for i, j in crossing]
 
 
+def test_every_paraphrased_question_has_three_wordings_and_one_check(built):
+    groups = {}
+    for row in built("legal_heldout_paraphrases"):
+        groups.setdefault(row["cluster"], []).append(row)
+    assert all(len({asked(r).casefold() for r in group}) == 3 for group in map(as_texts, groups.values()))
+    assert all(len({str(row["check"]) for row in group}) == 1 for group in groups.values())
+    assert Counter(group[0]["slices"]["part"] for group in groups.values()) == {"legal": 24, "general": 20}
+
+
+def as_texts(group):
+    return [{"text": row["prompt"][-1]["content"]} for row in group]
+
+
 def test_dev_and_heldout_share_nothing(built):
     for name in DEV:
         dev, held = built(name, "dev"), built(name)
@@ -50,6 +64,7 @@ def test_dev_and_heldout_share_nothing(built):
         ("legal_pairs", 1500, 800), ("legal_heldout_text", 150, 45), ("legal_heldout_category", 150, 50),
         ("legal_heldout_conditions", 200, 11), ("legal_heldout_compat", 240, 150), ("legal_heldout_pairs", 250, 150),
         ("general_heldout_text", 100, 100), ("general_heldout_checks", 120, 60), ("safety_heldout", 120, 60),
+        ("legal_heldout_paraphrases", 132, 44),
     ],
 )  # fmt: skip
 def test_sizes(built, name, rows, clusters):
