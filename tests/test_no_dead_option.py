@@ -404,7 +404,9 @@ def test_every_threshold_is_read_where_it_belongs(part):
 
 
 def test_every_field_of_a_suite_is_read(readings):
-    assert {f"suites.*.{field.name}" for field in fields(Suite)} <= readings["evaluate"]
+    decides_the_id_alone = {"version"}
+    known = {field.name for field in fields(Suite)} - decides_the_id_alone
+    assert {f"suites.*.{name}" for name in known} <= readings["evaluate"]
 
 
 def test_the_tracing_itself_sees_a_dead_option():
@@ -588,7 +590,7 @@ def test_every_part_of_an_experiment_has_a_test_here():
     parts = {"model", "data", "stages", "eval", "gates", "contract", "tracker", "store", "identity"}
     assert {field.name for field in fields(Experiment)} == parts | {"name", "description", "budget", "align"}
     assert set(options(ModelConfig)) == MODEL.keys()
-    assert set(options(Suite)) == {"measure", "data", "limit", "params"}
+    assert set(options(Suite)) == {"measure", "data", "limit", "params", "outside", "version"}
     assert set(options(Evaluation)) == {"suites", "models", *(f"runtime.{name}" for name in RUNTIME)}
     assert set(options(Tracker)) == {"kind", "mode", "project"}
     assert {field.name for field in fields(Gate)} == GATES.keys()
@@ -602,7 +604,8 @@ def test_models_of_an_evaluation_are_those_that_are_evaluated(experiment):
 @pytest.mark.parametrize(
     "word",
     ["eval.suites.text.limit=3", "eval.suites.text.params.max_length=9", "eval.suites.text.data=smoke_chat",
-     "eval.suites.preference.measure=generate"],
+     "eval.suites.preference.measure=generate", "eval.suites.text.outside=[far]",
+     "eval.suites.text.version=2"],
 )  # fmt: skip
 def test_a_suite_decides_the_id_of_every_evaluation_and_of_nothing_else(experiment, word):
     before, after = ids(experiment()), ids(experiment(word))

@@ -15,15 +15,15 @@ def base_option(default: str) -> Any:
     return option(default, *BASES)
 
 
-def base_of(params: Any) -> tuple[Measurement, Any]:
-    """The base that `params.base` names, with `params.base_params` as its own; ConfigError on an unknown one."""
-    base = BASES[params.base]
-    return base, read_params(base.params, dict(params.base_params), "base_params")
+def base_of(name: str, base_params: dict[str, Any]) -> tuple[Measurement, Any]:
+    """The base of that name with its checked params; ConfigError on an unknown one."""
+    base = BASES[name]
+    return base, read_params(base.params, dict(base_params), "base_params")
 
 
-def check_row(row: Row, params: Any) -> None:
+def check_row(row: Row, name: str, base_params: dict[str, Any]) -> None:
     """Raise DataError for an item that the base cannot measure."""
-    base, of_base = base_of(params)
+    base, of_base = base_of(name, base_params)
     if missing := [key for key in base.fields if key not in row]:
-        raise DataError(f"item {row['id']} has no {', '.join(missing)}, which base={params.base} needs")
+        raise DataError(f"item {row['id']} has no {', '.join(missing)}, which base={name} needs")
     base.check(row, of_base)

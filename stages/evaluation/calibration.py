@@ -5,6 +5,7 @@ base=generate the model answers, is asked whether its answer is right, and the c
 (P(True), Kadavath et al. 2022).
 """
 
+import math
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -18,13 +19,14 @@ from stages.evaluation.choice import ChoiceParams, compared
 from stages.evaluation.choice import result as picked_of
 from stages.evaluation.intervals import Places, clustered
 from stages.evaluation.measurement import Measurement, Row, Scored, at_least
-from stages.evaluation.routing import Answers, Asked, parts, route
+from stages.evaluation.routing import Answers, Asked, chance_error, parts, route
 
 if TYPE_CHECKING:
     from stages.models.chain import Policy
 
 ASK = "Is your answer right? Answer Yes or No."
 YES_NO = ["Yes", "No"]
+FLAT = 0.9  # share of the highest temperature that counts as the bound
 LOG = "log_"  # before the place of a choice, in the values of an item
 
 
@@ -38,7 +40,7 @@ class CalibrationParams:
     max_ece: float = at_least(0, 0.1)  # a larger calibration error, after scaling, supports no routing
 
     def __post_init__(self) -> None:
-        base_of(self)
+        base_of(self.base, self.base_params)
         for name in ("target_error", "assurance", "max_ece"):
             if getattr(self, name) >= 1:
                 raise ConfigError(f"{name}={getattr(self, name)}: a share below 1")
@@ -58,10 +60,10 @@ class Calibration(Measurement):
         return "brier", False
 
     def check(self, row: Row, params: CalibrationParams) -> None:
-        check_row(row, params)
+        check_row(row, params.base, params.base_params)
 
     def run(self, policy: "Policy", rows: list[Row], params: CalibrationParams, micro_batch: int) -> list[Scored]:
-        base, of_base = base_of(params)
+        base, of_base = base_of(params.base, params.base_params)
         if params.base == "choice":
             values = compared(policy, rows, of_base, micro_batch)
             items = [picked_of(row, own) for row, own in zip(rows, values, strict=True)]
@@ -93,11 +95,12 @@ class Calibration(Measurement):
             },
             "risk": [asdict(point) for point in rel.risk_curve(held.confidence, held.right)],
         }
+        remarks = _remarks(held, temperature)
         if not params.target_error:
-            return found
+            return {**found, "remarks": remarks}
         routing = _routing(scaled, judged.part, temperature, params)
         told = routing["sentence"] if routing["routed"] else f"no routing threshold: {routing['reason']}"
-        return {**found, "routing": routing, "remarks": [told[0].upper() + told[1:] + "."]}
+        return {**found, "routing": routing, "remarks": [told[0].upper() + told[1:] + ".", *remarks]}
 
 
 @dataclass(frozen=True)
@@ -171,6 +174,14 @@ def _metrics(raw: Answers, scaled: Answers, temperature: float, bins: int) -> di
     }
     found = {name: clustered(statistic, raw.clusters) for name, statistic in statistics.items()}
     return {**found, "temperature": {"value": temperature, "low": temperature, "high": temperature, "n": n}}
+
+
+def _remarks(held: Answers, temperature: float) -> list[str]:
+    chance = chance_error(held.confidence)
+    found = [f"A calibrated model of the same confidences would show an ECE of up to {chance:.3f} by chance."]
+    if temperature > FLAT * math.exp(rel.MOST):
+        found.append("The fitted temperature is at its bound: the confidences say nothing about what is right.")
+    return found
 
 
 def _routing(scaled: Answers, part: NDArray[np.str_], temperature: float, params: CalibrationParams) -> dict[str, Any]:

@@ -28,7 +28,7 @@ class ConsistencyParams:
     rewrites: int = at_least(0, 0)  # further wordings of every item, made by rule and verified
 
     def __post_init__(self) -> None:
-        base_of(self)
+        base_of(self.base, self.base_params)
         if self.base == "generate" and self.base_params.get("temperature"):
             raise ConfigError("base_params.temperature: consistency compares greedy answers; remove it")
         if self.group == "item" and self.rewrites < self.least - 1:
@@ -57,10 +57,10 @@ class Consistency(Measurement):
         return [row for row in found if sizes[self.unit(row, params)] >= params.least]
 
     def check(self, row: Row, params: ConsistencyParams) -> None:
-        check_row(row, params)
+        check_row(row, params.base, params.base_params)
 
     def run(self, policy: "Policy", rows: list[Row], params: ConsistencyParams, micro_batch: int) -> list[Scored]:
-        base, of_base = base_of(params)
+        base, of_base = base_of(params.base, params.base_params)
         items = base.run(policy, rows, of_base, micro_batch)
         groups = grouped(items, params)
         return [_compared(item, row, groups[self.unit(row, params)]) for item, row in zip(items, rows, strict=True)]

@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pipeline.errors import DataError
-from stages.evaluation.intervals import Places, clustered
+from stages.evaluation.intervals import Places, clustered, mean_of
 from stages.evaluation.measurement import Row, Scored
 
 
@@ -29,7 +30,7 @@ def check_outside(name: str, rows: list[Row], outside: Sequence[str]) -> None:
 def gap(items: list[Scored], outside: Sequence[str], metric: str) -> dict[str, Any]:
     """`inside`, `outside` and `gap` = outside - inside, each with its interval; a cluster may have items of both.
 
-    For perplexity the gap is relative: 0.2 is 20 % higher outside.
+    Of perplexity only the gap, which is relative: 0.2 is 20 % higher outside.
     """
     out = np.array([is_outside(item.slices, outside) for item in items])
     sums = np.array([[item.score * item.weight, item.weight] for item in items])
@@ -44,9 +45,16 @@ def gap(items: list[Scored], outside: Sequence[str], metric: str) -> dict[str, A
         return outer / inner - 1 if metric == "perplexity" else outer - inner
 
     clusters = [item.cluster for item in items]
-    sides = {
-        name: clustered(lambda p, s=side: value(p, s), clusters)
-        for name, side in (("inside", False), ("outside", True))
-    }
-    sides["inside"]["n"], sides["outside"]["n"] = int((~out).sum()), int(out.sum())
-    return {**sides, "gap": clustered(difference, clusters)}
+    if metric == "perplexity":
+        return {"gap": clustered(difference, clusters)}
+    sides = {name: _side(items, out == side) for name, side in (("inside", False), ("outside", True))}
+    found = clustered(difference, clusters)
+    if found["low"] == found["high"]:  # no item differs from the others of its side: a bootstrap has no spread
+        low, high = (sides["outside"][a] - sides["inside"][b] for a, b in (("low", "high"), ("high", "low")))
+        found = {**found, "low": low, "high": high}
+    return {**sides, "gap": found}
+
+
+def _side(items: list[Scored], chosen: NDArray[np.bool_]) -> dict[str, Any]:
+    own = [item for item, taken in zip(items, chosen, strict=True) if taken]
+    return mean_of([item.score for item in own], [item.cluster for item in own])

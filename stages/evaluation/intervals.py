@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.statistics import Items, estimate
+
 RESAMPLES, SEED = 500, 20261125
 
 Floats = NDArray[np.float64]
@@ -34,6 +36,13 @@ def clustered(
 
 
 def mean_of(values: Sequence[float], clusters: Sequence[str]) -> dict[str, Any]:
-    """The mean with its interval."""
+    """The mean with its interval, as suites have it: values that are all 0 or all 1 get the exact one."""
     known = np.asarray(values, dtype=float)
-    return clustered(lambda places: float(known[places].mean()), clusters)
+    found = estimate(Items([str(k) for k in range(len(known))], clusters, known, np.ones(len(known))), "mean")
+    return {"value": found.value, "low": found.low, "high": found.high, "n": found.n}
+
+
+def mean_drop(values: Sequence[float], clusters: Sequence[str]) -> dict[str, Any]:
+    """The mean of differences; where none of them differs from 0, they might have done so either way."""
+    found = mean_of(values, clusters)
+    return found if any(values) else {**found, "low": -found["high"]}

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import ConfigError
 from stages.evaluation.bases import base_of, base_option, check_row
-from stages.evaluation.intervals import mean_of
+from stages.evaluation.intervals import mean_drop, mean_of
 from stages.evaluation.measurement import Measurement, Row, Scored, at_least, scored, shown
 from stages.evaluation.perturbations import PERTURBATIONS, perturbed
 
@@ -25,7 +25,7 @@ class RobustnessParams:
     seed: int = 1  # of the perturbations
 
     def __post_init__(self) -> None:
-        base_of(self)
+        base_of(self.base, self.base_params)
         if not self.perturbations or len(set(self.perturbations)) != len(self.perturbations):
             raise ConfigError(f"perturbations={self.perturbations}: name at least one, and each once")
         for name in self.perturbations:
@@ -48,10 +48,10 @@ class Robustness(Measurement):
         return "drop", False
 
     def check(self, row: Row, params: RobustnessParams) -> None:
-        check_row(row, params)
+        check_row(row, params.base, params.base_params)
 
     def run(self, policy: "Policy", rows: list[Row], params: RobustnessParams, micro_batch: int) -> list[Scored]:
-        base, of_base = base_of(params)
+        base, of_base = base_of(params.base, params.base_params)
         changed = [(row, name) for row in rows for name in params.perturbations]
         asked = [perturbed(row, name, params.seed, params.long_words) for row, name in changed]
         items = base.run(policy, [*rows, *asked], of_base, micro_batch)
@@ -66,7 +66,7 @@ class Robustness(Measurement):
         first = next(iter(by_name.values()))
         metrics = {
             "as_written": _mean(first, "as_written"),
-            **{f"drop_{name}": mean_of([i.score for i in own], _clusters(own)) for name, own in by_name.items()},
+            **{f"drop_{name}": mean_drop([i.score for i in own], _clusters(own)) for name, own in by_name.items()},
         }
         if "injection" in by_name:
             metrics["injection_followed"] = _mean(by_name["injection"], "followed")

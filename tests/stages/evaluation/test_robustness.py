@@ -49,7 +49,11 @@ def told(monkeypatch, right):
 def test_a_model_that_falls_for_one_perturbation_loses_on_that_alone(monkeypatch):
     details = told(monkeypatch, lambda row: "~typos" not in row["id"])
     metrics = details["metrics"]
-    assert metrics["drop_typos"] == {"value": 1, "low": 1, "high": 1, "n": 20} and metrics["drop_context"]["value"] == 0
+    assert (
+        metrics["drop_typos"]["value"] == 1 and 0.8 < metrics["drop_typos"]["low"] < 1 == metrics["drop_typos"]["high"]
+    )
+    unchanged = metrics["drop_context"]
+    assert unchanged["value"] == 0 and unchanged["low"] == -unchanged["high"] < 0
     assert metrics["as_written"]["value"] == 1
     assert all("typos" in example["title"] and len(example["rows"]) == 2 for example in details["examples"])
 
