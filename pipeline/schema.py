@@ -65,6 +65,7 @@ class Suite:
     data: str = MISSING  # data set; its held-out part is read
     limit: int = 0  # items, evenly spread over the set; 0 = all
     params: Dict[str, Any] = field(default_factory=dict)  # checked by the measurement itself
+    outside: List[str] = field(default_factory=list)  # slices unlike training, as seen_category=no; details: the gap
     version: int = 1  # raised by whoever changes what the suite means, so that results of before are not compared
 
 

@@ -11,6 +11,7 @@ from pipeline.errors import ConfigError, DataError
 from pipeline.registry import Stage, register
 from pipeline.schema import Runtime, StageConfig, Suite
 from stages.evaluation import MEASUREMENTS, own_checks
+from stages.evaluation.gap import check_outside, gap
 from stages.evaluation.measurement import Measurement, Row, heldout, read_params
 from stages.evaluation.results import SuiteResult, write
 
@@ -93,12 +94,22 @@ def suite_rows(name: str, suite: Suite, ctx: Context) -> list[Row]:
                 f"suite {name}: item {row.get('id', '?')} of data set '{suite.data}' has no {', '.join(missing)}, "
                 f"which {suite.measure} needs"
             )
-    rows = spread(measurement.select(rows, params), suite.limit)
+    rows = limited(measurement, measurement.select(rows, params), params, suite.limit)
     if not rows:
         raise DataError(f"suite {name}: the held-out part of data set '{suite.data}' has no items for {suite.measure}")
     for row in rows:
         measurement.check(row, params)
+    check_outside(name, rows, suite.outside)
     return rows
+
+
+def limited(measurement: Measurement, rows: list[Row], params: Any, limit: int) -> list[Row]:
+    """The rows of `limit` units, spread evenly over the set; 0 for all."""
+    first: dict[str, Row] = {}
+    for row in rows:
+        first.setdefault(measurement.unit(row, params), row)
+    taken = {measurement.unit(row, params) for row in spread(list(first.values()), limit)}
+    return [row for row in rows if measurement.unit(row, params) in taken]
 
 
 def spread(rows: list[Row], limit: int) -> list[Row]:
@@ -117,4 +128,7 @@ def measure(name: str, suite: Suite, policy: Any, rows: list[Row], micro_batch: 
     measurement, params = _measurement(name, suite)
     metric, higher_is_better = measurement.metric(params)
     items = measurement.run(policy, rows, params, micro_batch)
-    return SuiteResult(name, suite.measure, metric, higher_is_better, items, measurement.details(items, params))
+    details = measurement.details(items, params)
+    if suite.outside:
+        details["metrics"] = {**details.get("metrics", {}), **gap(items, suite.outside, metric)}
+    return SuiteResult(name, suite.measure, metric, higher_is_better, items, details)

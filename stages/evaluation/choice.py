@@ -38,18 +38,21 @@ class Choice(Measurement):
             raise DataError(f"item {row['id']}: `answer` is the index of the right choice, 0 to {len(choices) - 1}")
 
     def run(self, policy: "Policy", rows: list[Row], params: ChoiceParams, micro_batch: int) -> list[Scored]:
-        from stages.evaluation.forward import check_lengths, continuation_log_probs, prompts_of
+        found = compared(policy, rows, params, micro_batch)
+        return [result(row, values) for row, values in zip(rows, found, strict=True)]
 
-        texts = {choice: tokens(policy, choice, params) for row in rows for choice in row["choices"]}
-        prompts = prompts_of(policy, rows)
-        check_lengths(
-            policy,
-            rows,
-            [len(p) + max(len(texts[c]) for c in r["choices"]) for p, r in zip(prompts, rows, strict=True)],
-        )
-        likely = continuation_log_probs(policy, prompts, [[texts[c] for c in r["choices"]] for r in rows], micro_batch)
-        prior = priors(policy, texts, params, micro_batch) if params.normalise == "prior" else {}
-        return [result(row, likely[i], texts, prior, params.normalise) for i, row in enumerate(rows)]
+
+def compared(policy: "Policy", rows: list[Row], params: ChoiceParams, micro_batch: int) -> list[list[float]]:
+    """What is compared: for every row the normalised log-likelihood of each of its choices."""
+    from stages.evaluation.forward import check_lengths, continuation_log_probs, prompts_of
+
+    texts = {choice: tokens(policy, choice, params) for row in rows for choice in row["choices"]}
+    prompts = prompts_of(policy, rows)
+    longest = [max(len(texts[choice]) for choice in row["choices"]) for row in rows]
+    check_lengths(policy, rows, [len(prompt) + more for prompt, more in zip(prompts, longest, strict=True)])
+    likely = continuation_log_probs(policy, prompts, [[texts[c] for c in r["choices"]] for r in rows], micro_batch)
+    prior = priors(policy, texts, params, micro_batch) if params.normalise == "prior" else {}
+    return [normalised(row, likely[i], texts, prior, params.normalise) for i, row in enumerate(rows)]
 
 
 def tokens(policy: "Policy", choice: str, params: ChoiceParams) -> list[int]:
@@ -69,16 +72,19 @@ def priors(policy: "Policy", texts: dict[str, list[int]], params: ChoiceParams, 
     return {choice: value for choice, (value,) in zip(texts, found, strict=True)}
 
 
-def result(
+def normalised(
     row: Row, likely: list[float], texts: dict[str, list[int]], prior: dict[str, float], normalise: str
-) -> Scored:
+) -> list[float]:
     def value(choice: str, log_likelihood: float) -> float:
         if normalise == "prior":
             return log_likelihood - prior[choice]
         length = {"none": 1, "tokens": len(texts[choice]), "bytes": len(choice.encode())}
         return log_likelihood / length[normalise]
 
-    values = [value(choice, found) for choice, found in zip(row["choices"], likely, strict=True)]
+    return [value(choice, found) for choice, found in zip(row["choices"], likely, strict=True)]
+
+
+def result(row: Row, values: list[float]) -> Scored:
     best = max(range(len(values)), key=values.__getitem__)
     return scored(
         row, float(best == row["answer"]), answer=row["choices"][best], reference=row["choices"][row["answer"]]
