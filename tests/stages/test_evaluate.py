@@ -181,4 +181,35 @@ def test_the_kind_is_registered():
 def test_every_param_of_every_measurement_has_a_rule():
     """A param whose type is not checked would be taken as it comes."""
     for measurement in MEASUREMENTS.values():
-        assert all(field.type in (int, float, str, bool, dict, list) for field in dataclasses.fields(measurement.params))
+        assert all(
+            field.type in (int, float, str, bool, dict, list) for field in dataclasses.fields(measurement.params)
+        )
+
+
+def test_the_gap_to_what_is_unlike_training_is_among_the_details(evaluate):
+    facts = [{**row, "slices": {"seen": "no" if k < 2 else "yes"}} for k, row in enumerate(DATA["facts"])]
+    _, folder, _ = evaluate({"s": Suite("choice", "facts", outside=["seen=no"])}, {"facts": facts})
+    summary = json.loads((folder / "summary.json").read_text())["s"]
+    found = summary["details"]["metrics"]
+    assert found["outside"]["value"] == summary["slices"]["seen=no"]["value"] and found["inside"]["n"] == 2
+    with pytest.raises(DataError, match="suite s: outside: no item is of seen=never"):
+        evaluate({"s": Suite("choice", "facts", outside=["seen=never"])}, {"facts": facts})
+
+
+def test_behaviour_is_measured_like_anything_else(evaluate):
+    rows = [
+        {**row, "id": f"{row['id']}-{word}", "cluster": row["id"]} for row in DATA["tasks"] for word in ("a", "b", "c")
+    ]
+    short = {"max_new_tokens": 2}
+    suites = {
+        "consistency": Suite("consistency", "tasks", limit=2, params={"base_params": short}),
+        "robustness": Suite("robustness", "tasks", limit=2, params={"base_params": short, "long_words": 20}),
+        "calibration": Suite(
+            "calibration", "tasks", params={"base": "generate", "base_params": short, "target_error": 0.1}
+        ),
+    }
+    metrics, folder, _ = evaluate(suites, {"tasks": rows})
+    summary = json.loads((folder / "summary.json").read_text())
+    assert set(metrics) == set(suites) and summary["consistency"]["n"] == 6 and summary["robustness"]["n"] == 14
+    routing = json.loads((folder / "routing.json").read_text())["calibration"]
+    assert not routing["routed"] and "too few items" in routing["reason"]
