@@ -10,11 +10,15 @@ luck; with the interval, an unchanged model is refused in at most (1 - confidenc
 the suite. Asking for the whole interval to lie beyond the margin would instead miss most real losses; this way a loss
 is caught once it is larger than both the margin and 1.96 standard errors. What passes but could still hide a loss
 beyond the margin says so in its sentence: that suite is too small to promise more.
+
+`against: prompting` compares with the bare start and with every `baseline` measured on the suite, and passes only where
+it passes against each. Asking for all of them keeps the level of a single comparison without a correction, and without
+the bias of picking the best prompt first (intersection-union test, Berger 1982, Technometrics 24).
 """
 
 import json
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
@@ -27,6 +31,7 @@ from pipeline.statistics import Change, Items, estimate, paired_change
 RELATIVE = ("improves", "not_worse")
 ABSOLUTE = ("at_least", "at_most")
 ACTIONS = ("block", "warn")
+PROMPTING = "prompting"  # against each prompt instead of one model
 
 
 @dataclass(frozen=True)
@@ -117,6 +122,8 @@ def _other_side(gate: Gate, stages: list[str], inputs: Mapping[str, str]) -> str
     if gate.against == "input" and gate.stage in stages and gate.stage not in inputs:
         return f"against=input: '{gate.stage}' has no input model; name a stage"
     other = inputs.get(gate.stage, gate.against) if gate.against == "input" else gate.against
+    if other == PROMPTING:
+        return ""  # the graph knows which prompts are measured on the suite
     if other == gate.stage:
         return f"against={gate.against}: that compares '{gate.stage}' with itself"
     return "" if other == "input" else _unknown("against", other, stages, "evaluated stages")
@@ -132,20 +139,38 @@ def _bounds(gate: Gate) -> str:
     return "" if gate.margin >= 0 else f"margin={gate.margin}: a margin is not negative"
 
 
-def judge(gates: Mapping[str, Gate], results: Mapping[str, Path], inputs: Mapping[str, str]) -> list[GateResult]:
+def judge(
+    gates: Mapping[str, Gate], results: Mapping[str, Path], inputs: Mapping[str, str], prompts: Sequence[str] = ()
+) -> list[GateResult]:
     """Every gate judged. `results`: stage -> folder of its evaluate artifact; `inputs`: stage -> its policy stage.
+
+    `prompts`: what `against: prompting` compares with, of these whatever was measured on the gate's suite.
 
     Raises ConfigError for a gate on what was not evaluated, DataError when two models saw different items.
     """
     read = {stage: Results(folder) for stage, folder in results.items()}
-    return [_judge(name, gate, read, inputs) for name, gate in gates.items()]
+    return [_judge(name, gate, read, inputs, prompts) for name, gate in gates.items()]
 
 
-def _judge(name: str, gate: Gate, read: Mapping[str, Results], inputs: Mapping[str, str]) -> GateResult:
+def _judge(
+    name: str, gate: Gate, read: Mapping[str, Results], inputs: Mapping[str, str], prompts: Sequence[str]
+) -> GateResult:
     suites = read[gate.stage].summary if gate.stage in read else {gate.suite: {}}
     if errors := check({name: gate}, read, suites, inputs):
         raise errors[0]
-    return _absolute(name, gate, read[gate.stage]) if gate.rule in ABSOLUTE else _relative(name, gate, read, inputs)
+    if gate.rule in ABSOLUTE:
+        return _absolute(name, gate, read[gate.stage])
+    if gate.against == PROMPTING:
+        return _prompted(name, gate, read, [prompt for prompt in prompts if gate.suite in read[prompt].summary])
+    return _relative(name, gate, read, inputs)
+
+
+def _prompted(name: str, gate: Gate, read: Mapping[str, Results], prompts: Sequence[str]) -> GateResult:
+    """The comparison with the prompt that is hardest to beat: where it passes, all do."""
+    sign = 1 if read[gate.stage].summary[gate.suite]["higher_is_better"] else -1
+    each = [_relative(name, replace(gate, against=prompt), read, {}) for prompt in prompts]
+    hardest = min(each, key=lambda found: (found.passed, min(sign * found.low, sign * found.high)))
+    return replace(hardest, sentence=f"{hardest.sentence}; of {len(each)} prompts the hardest to beat")
 
 
 def _absolute(name: str, gate: Gate, results: Results) -> GateResult:

@@ -9,7 +9,7 @@ from pipeline.fingerprint import digest_code
 from pipeline.identity import artifact_id, payload_of
 from pipeline.manifest import packages
 from pipeline.registry import Kind, kind
-from pipeline.schema import Experiment, Gate, StageConfig
+from pipeline.schema import Experiment, Gate, StageConfig, Suite
 from pipeline.store import Stored
 from pipeline.typed import nearest, typed
 
@@ -48,6 +48,7 @@ class Node:
 
 Nodes = dict[str, Node]
 SAMPLES = ("production_sample", "domain_sample")  # data sets that say what the model will meet; checks compare
+MEASURABLE = ("model", "prompted")  # what makes something that can be evaluated
 UPSTREAM = "upstream:"  # before the role in which a check reads what an earlier stage was trained on
 
 
@@ -64,8 +65,7 @@ def make_nodes(experiment: Experiment) -> Nodes:
     """All nodes in build order, with payloads and ids; ConfigError for names, roles and references that do not fit."""
     stages = {name: _node(name, config) for name, config in experiment.stages.items()}
     _check_names(stages, experiment.data)
-    models = [name for name, node in stages.items() if node.kind.stage.produces == "model"]
-    evals = _evaluations(experiment, models)
+    evals = _evaluations(experiment, stages)
     sets = {name: _node(name, config) for name, config in experiment.data.items()}
     checks = _checks(experiment, stages)
     everything = {**sets, **stages, **evals, **checks}
@@ -93,9 +93,9 @@ def _base(experiment: Experiment) -> Node:
     return _node("base", kind("base").config(kind="base", model=experiment.model))  # type: ignore[call-arg]
 
 
-def _evaluations(experiment: Experiment, models: Sequence[str]) -> Nodes:
-    """`eval_<stage>` of every model that is to be measured; none without suites."""
-    known = ["base", *models]
+def _evaluations(experiment: Experiment, stages: Nodes) -> Nodes:
+    """`eval_<stage>` of every model that is to be measured, on the suites that suit it; none without suites."""
+    known = ["base", *(name for name, node in stages.items() if node.kind.stage.produces in MEASURABLE)]
     wanted = known if experiment.eval.models is None else experiment.eval.models
     for name in wanted:
         if name not in known:
@@ -105,18 +105,31 @@ def _evaluations(experiment: Experiment, models: Sequence[str]) -> Nodes:
     if not experiment.eval.suites:
         return {}
     found = kind("evaluate").config
-    sets = {suite.data: suite.data for suite in experiment.eval.suites.values()}
     nodes = {}
     for model in wanted:
+        suites = _suites(experiment, stages[model]) if model in stages else experiment.eval.suites
+        sets = {suite.data: suite.data for suite in suites.values()}
         config = found(  # type: ignore[call-arg]
             kind="evaluate",
             inputs={"model": model},
-            data=dict(sets),
-            suites=experiment.eval.suites,
+            data=sets,
+            suites=suites,
             runtime=experiment.eval.runtime,
         )
         nodes[f"eval_{model}"] = _node(f"eval_{model}", config)
     return nodes
+
+
+def _suites(experiment: Experiment, node: Node) -> dict[str, Suite]:
+    """The suites on which the model of the node is measured."""
+    every = experiment.eval.suites
+    try:
+        chosen = node.kind.stage().suites(node.config, every)
+    except ConfigError as error:
+        raise ConfigError(located(where(node), str(error))) from error
+    if not chosen:
+        raise ConfigError(f"{where(node)}: no suite of eval.suites asks its model anything; take the stage out")
+    return {name: every[name] for name in every if name in chosen}
 
 
 def _checks(experiment: Experiment, stages: Nodes) -> Nodes:
@@ -231,13 +244,19 @@ def _check_references(node: Node, nodes: Nodes) -> None:
 
 
 def _check_makes(place: str, name: str, what: str, nodes: Nodes) -> None:
-    able = [n.name for n in nodes.values() if n.kind.stage.produces == what]
+    wanted = MEASURABLE if what == "measurable" else (what,)
+    able = [n.name for n in nodes.values() if n.kind.stage.produces in wanted]
     if name not in nodes:
         raise ConfigError(
             f"{place}: there is no {_word(what)} '{name}'{nearest(name, able)}; known: {', '.join(able) or 'none'}"
         )
     if name not in able:
         made = nodes[name].kind.stage.produces
+        if made == "prompted":
+            raise ConfigError(
+                f"{place}: '{name}' is a prompt before a model, which only evaluation reads; name a model: "
+                f"{', '.join(able) or 'none'}"
+            )
         raise ConfigError(f"{place}: '{name}' makes {made}, but {what} is needed; known: {', '.join(able) or 'none'}")
 
 
@@ -253,8 +272,28 @@ def _check_gates(experiment: Experiment, nodes: Nodes) -> None:
 
     evaluated = [name.removeprefix("eval_") for name in nodes if name.startswith("eval_")]
     problems = check(experiment.gates, evaluated, experiment.eval.suites, policies(nodes))
+    problems = problems or [
+        ConfigError(f"gates.{name}.suite={gate.suite}: {problem}")
+        for name, gate in experiment.gates.items()
+        if (problem := _unmeasured(gate, nodes))
+    ]
     if problems:
         raise ConfigError("\n".join(str(problem) for problem in problems))
+
+
+def _unmeasured(gate: Gate, nodes: Nodes) -> str:
+    """What the gate compares and nobody measures."""
+    missing = [model for model in (gate.stage, *rivals(gate, nodes)) if not _measured(model, gate.suite, nodes)]
+    if missing:
+        return f"'{missing[0]}' is not measured on it"
+    if gate.against == "prompting" and not rivals(gate, nodes):
+        return "no prompt is measured on it; add a stage of kind baseline, or compare with another stage"
+    return ""
+
+
+def _measured(model: str, suite: str, nodes: Nodes) -> bool:
+    evaluation = nodes.get(f"eval_{model}")
+    return evaluation is not None and suite in evaluation.config.suites  # type: ignore[attr-defined]
 
 
 def policies(nodes: Nodes) -> dict[str, str]:
@@ -262,11 +301,20 @@ def policies(nodes: Nodes) -> dict[str, str]:
     return {name: node.inputs["policy"] for name, node in nodes.items() if "policy" in node.inputs}
 
 
-def rival(gate: Gate, nodes: Nodes) -> str | None:
-    """The model a gate compares with; None for the absolute rules."""
+def prompts(nodes: Nodes) -> list[str]:
+    """What a trained model has to beat to be worth its training: the start as it is, and every baseline."""
+    return ["base", *(name for name, node in nodes.items() if node.kind.stage.produces == "prompted")]
+
+
+def rivals(gate: Gate, nodes: Nodes) -> list[str]:
+    """The models a gate compares with; none for the absolute rules."""
     if gate.rule in ("at_least", "at_most"):
-        return None
-    return nodes[gate.stage].inputs.get("policy") if gate.against == "input" and gate.stage in nodes else gate.against
+        return []
+    if gate.against == "prompting":
+        return [name for name in prompts(nodes) if _measured(name, gate.suite, nodes)]
+    if gate.against == "input" and gate.stage in nodes:
+        return [nodes[gate.stage].inputs["policy"]]
+    return [gate.against]
 
 
 def _used_sets(sets: Nodes, users: Iterable[Node]) -> set[str]:

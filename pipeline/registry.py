@@ -8,7 +8,7 @@ from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pipeline.errors import ConfigError
-from pipeline.schema import StageConfig
+from pipeline.schema import StageConfig, Suite
 
 if TYPE_CHECKING:
     from pipeline.context import Context
@@ -21,8 +21,8 @@ class Stage:
     """One step of the chain. Subclasses import heavy libraries inside the methods that need them."""
 
     version: ClassVar[int] = 1  # part of the id: raise it when the same config must give another result
-    consumes: ClassVar[dict[str, str]] = {}  # input role -> what it must be: model | reward
-    produces: ClassVar[str] = "model"  # model | reward | data | findings | results
+    consumes: ClassVar[dict[str, str]] = {}  # input role -> what it must be: model | reward | measurable
+    produces: ClassVar[str] = "model"  # model | prompted | reward | data | findings | results
 
     def fingerprints(self, config: Any) -> dict[str, str]:
         """Content outside the store that the stage will read: name -> digest or pinned revision. No heavy imports."""
@@ -43,6 +43,10 @@ class Stage:
     def measures(self, config: Any) -> list[str]:
         """Roles of the data sets on whose held-out part the stage measures what it made: no stage may train on that."""
         return []
+
+    def suites(self, config: Any, suites: "Mapping[str, Suite]") -> list[str]:
+        """Those of the experiment's suites on which the model that it makes is measured."""
+        return list(suites)
 
     def preview(self, config: Any, tokenizer: Any, sets: Mapping[str, Any]) -> dict[str, Any]:
         """What would be trained on: `mixture` and counts as in the manifest. `sets`: role -> data set."""

@@ -15,7 +15,7 @@ from pipeline.display import Screen, sentence
 from pipeline.errors import DataError, GateRefused, JourneymanError, StageFailed, StoreError
 from pipeline.fingerprint import digest_code, save_cache
 from pipeline.folds import kfold
-from pipeline.graph import Node, above, located, policies, rival, where
+from pipeline.graph import Node, above, located, policies, prompts, rivals, where
 from pipeline.manifest import SCHEMA, command_line, environment, now, read_json, write_json
 from pipeline.planner import Plan, inputs_of, stale_roles
 from pipeline.store import FULL, Lock, Store, Stored, checkpoint_step, digests, drop_torn_checkpoints, unwritable
@@ -156,7 +156,8 @@ def _report(run: Run) -> None:
 # -- nodes --------------------------------------------------------------------------------------------------------
 def _build_all(run: Run) -> None:
     for node in run.plan.nodes.values():
-        if run.broken and node.kind.stage.produces in ("model", "reward", "results") and node.name != "base":
+        made = node.kind.stage.produces
+        if run.broken and made in ("model", "prompted", "reward", "results") and node.name != "base":
             break  # every check has spoken by now
         stopped = [
             run.blocked[name] for name in above(node.name, run.plan.nodes) if name in run.blocked and name != node.name
@@ -383,13 +384,13 @@ def _judge(run: Run, node: Node) -> None:
     ready = {
         name: gate
         for name, gate in gates.items()
-        if name not in judged and gate.stage in results and (rival(gate, nodes) or gate.stage) in results
+        if name not in judged and results.keys() >= {gate.stage, *rivals(gate, nodes)}
     }
     if not ready:
         return
     from pipeline.gates import judge  # numpy and pyarrow, only when there is something to judge
 
-    for result in judge(ready, results, policies(nodes)):
+    for result in judge(ready, results, policies(nodes), [name for name in prompts(nodes) if name in results]):
         run.record["gates"].append({key: _readable(value) for key, value in asdict(result).items()})
         run.screen.say(f"  {run.screen.status('GATE' if result.passed else 'REFUSED')} {result.sentence}")
         if not result.passed and result.action == "block":

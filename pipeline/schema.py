@@ -85,7 +85,9 @@ class Gate:
     stage: str = MISSING  # whose model is judged
     suite: str = MISSING
     rule: str = MISSING  # improves | not_worse (both `against` another model) | at_least | at_most (absolute)
-    against: str = "base"  # a stage of the experiment, or `input`: the judged stage's own input policy
+    against: str = (
+        "base"  # a stage; input: the judged stage's own input policy; prompting: every prompt, bare or baseline
+    )
     margin: float = 0.0  # relative for perplexity (0.03 = 3 %), absolute otherwise
     value: Optional[float] = None  # the bound of at_least and at_most
     confidence: float = 0.95

@@ -42,7 +42,7 @@ TOP = [  # key of an experiment -> its type
 ]
 CHOOSES = ("models",)  # says what is built, not what comes out
 # `base` and `evaluate` are made from `model` and `eval`; `prepare` stands under data.
-STAGES = ("sft", "domain", "dpo", "kto", "grpo", "rloo", "reward", "ppo", "label")
+STAGES = ("sft", "domain", "dpo", "kto", "grpo", "rloo", "reward", "ppo", "label", "baseline")
 
 NOTES = {  # meanings of keys that their names nearly give away, so that the code has no comment for them
     "name": "name of the experiment; its runs are kept under it",

@@ -23,7 +23,7 @@ class EvaluateConfig(StageConfig):
 
 @register("evaluate", config=EvaluateConfig)
 class Evaluate(Stage):
-    version, consumes, produces = 1, {"model": "model"}, "results"
+    version, consumes, produces = 1, {"model": "measurable"}, "results"
 
     def fingerprints(self, config: EvaluateConfig) -> dict[str, str]:
         """The packages that bring checks, by version."""

@@ -186,6 +186,17 @@ CHANGES = {
         "after": ["domain"],
         **others(ContractConfig(), "contract."),
     },
+    "baseline": {
+        **PLACES,
+        "seed": 7,
+        "system": "Answer in one word.",
+        "glossary": {"MIT": "a licence"},
+        "examples": 3,
+        "choose": "similar",
+        "tags": ["legal"],
+        "max_tokens": 99,
+        "suites": ["s"],
+    },
     "evaluate": {
         **PLACES,
         "suites": {"s": Suite("choice", "d")},
@@ -200,6 +211,7 @@ UNREACHABLE = {
 }
 REFUSED = {
     "prepare": {"inputs", "data", *(f"runtime.{name}" for name in RUNTIME)},
+    "baseline": {f"runtime.{name}" for name in RUNTIME},
     "evaluate": {"runtime.save_steps", "runtime.logging_steps"},
     "label": {"runtime.save_steps", "runtime.logging_steps"},
 }
@@ -366,6 +378,8 @@ def readings(bench, base, sft, rows, tmp_path_factory):
         (labelling(kind="label", data={"train": "d"}, terms=SIZE, runtime=Runtime(threads=1, device="cpu"),
                    rollout=Rollouts(max_new_tokens=4, samples=2)), {"policy": base}, {"train": sets["pairs"]}),
         (bench.config("reward", data={"train": "d"}, train=one), {"policy": base}, {"train": judged}),
+        (kinds()["baseline"].config(kind="baseline", data={"examples": "d"}, examples=2, tags=["general"]),
+         {"model": base}, {"examples": chats}),
         (check(kind="contract", stage="sft", training={"max_tokens": 100}), {"start": base}, prepared["sft"]),
         (check(kind="contract", stage="domain", training={"max_tokens": 9}), {"start": base}, prepared["domain"]),
         (evaluate(kind="evaluate", suites=suites), {"model": base}, {"heldout": heldout}),
@@ -378,6 +392,7 @@ def readings(bench, base, sft, rows, tmp_path_factory):
         stage.expand("made", watched, {})
         stage.fingerprints(watched)
         stage.contract(watched)
+        stage.suites(watched, suites)
         stage.validate(watched)
         stage.run(bench.context(config.kind, watched, inputs, data))
     return found

@@ -230,7 +230,7 @@ def judged(monkeypatch):
     """Gates that compare the number in summary.json with `value`; the real ones have tests of their own."""
     import pipeline.gates as gates
 
-    def judge(asked, results, inputs):
+    def judge(asked, results, inputs, prompts):
         found = []
         for name, gate in asked.items():
             value = json.loads((Path(results[gate.stage]) / "results" / "summary.json").read_text())[gate.suite][

@@ -65,9 +65,8 @@ def tokens(policy: "Policy", choice: str, params: ChoiceParams) -> list[int]:
 def priors(policy: "Policy", texts: dict[str, list[int]], params: ChoiceParams, micro_batch: int) -> dict[str, float]:
     """Log-likelihood of every distinct choice after the prompt that asks nothing."""
     from stages.evaluation.forward import continuation_log_probs
-    from stages.models.chat import prompt_ids
 
-    prompt = prompt_ids(policy.tokenizer, [{"role": "user", "content": params.prior_prompt}])
+    prompt = policy.asked([{"role": "user", "content": params.prior_prompt}])
     found = continuation_log_probs(policy, [prompt] * len(texts), [[ids] for ids in texts.values()], micro_batch)
     return {choice: value for choice, (value,) in zip(texts, found, strict=True)}
 

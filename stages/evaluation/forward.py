@@ -8,12 +8,12 @@ from stages.evaluation.measurement import Row
 from stages.kernels.prefill import Filled, Ids, PromptCache, batches, logits_at, padded
 from stages.kernels.rollout import Sampling, rollout
 from stages.models.chain import Policy
-from stages.models.chat import prompt_ids
+from stages.models.prompting import Prompting
 
 
 def prompts_of(policy: Policy, rows: list[Row]) -> list[Ids]:
     """The prompt of every row as token ids, up to where the model's answer starts."""
-    return [prompt_ids(policy.tokenizer, row["prompt"]) for row in rows]
+    return [policy.asked(row["prompt"]) for row in rows]
 
 
 def check_lengths(policy: Policy, rows: list[Row], lengths: list[int]) -> None:
@@ -21,7 +21,10 @@ def check_lengths(policy: Policy, rows: list[Row], lengths: list[int]) -> None:
     limit = getattr(policy.model.config.get_text_config(), "max_position_embeddings", None)
     for row, length in zip(rows, lengths, strict=True):
         if limit is not None and length > limit:
-            raise DataError(f"item {row['id']} takes {length} tokens, the model reads at most {limit}; shorten it")
+            said = ", or what the baseline puts before it" if policy.prompting != Prompting() else ""
+            raise DataError(
+                f"item {row['id']} takes {length} tokens, the model reads at most {limit}; shorten it{said}"
+            )
 
 
 def log_probs(logits: Tensor, targets: Tensor) -> Tensor:

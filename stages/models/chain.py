@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 from pipeline.context import Artifact
 from pipeline.errors import StoreError
 from stages.models.adapters import QUANTIZED
-from stages.models.chat import special_tokens, template_digest, tokenizer_digest
+from stages.models.chat import prompt_ids, special_tokens, template_digest, tokenizer_digest
+from stages.models.prompting import Messages, Prompting
 from stages.models.quantization import keep_dense, load_quantized, quantized_key
 
 if TYPE_CHECKING:
@@ -71,6 +72,11 @@ class Policy:
     chain: Chain
     device: str
     quantized: str | None = None  # what decides the 4-bit weights of its base; None: the base as it is
+    prompting: Prompting = field(default_factory=Prompting)  # what stands before every prompt; of a baseline only
+
+    def asked(self, messages: Messages) -> list[int]:
+        """Token ids of the conversation as this model is asked it, up to where its answer starts."""
+        return prompt_ids(self.tokenizer, self.prompting.around(messages))
 
 
 def file_digest(path: Path) -> str:
@@ -131,7 +137,8 @@ def load_policy(
     below = chain.adapters[:links]
     attach(model, [adapter_weights(_link(known, ref.artifact), ref, chain.base["artifact"]) for ref in below])
     keep_dense(model, dequant_cache_gib)
-    return Policy(model, tokenizer, chain, device, quantized_key(base) if quantized else None)
+    prompting = Prompting.read(artifact.path / "model")
+    return Policy(model, tokenizer, chain, device, quantized_key(base) if quantized else None, prompting)
 
 
 def _link(known: dict[str, Artifact], artifact_id: str) -> Artifact:
