@@ -229,3 +229,21 @@ def test_judging_loads_no_heavy_library():
     code = "import sys, pipeline.gates; print({'torch', 'transformers', 'pyarrow', 'scipy'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+def test_prompting_has_to_be_beaten_in_each_of_its_forms(write):
+    tuned, bare = shares(30, 5, 40, 25)
+    results = {"sft": write("sft", facts=tuned), "base": write("base", facts=bare), "told": write("told", facts=bare)}
+    gate = Gate("sft", "facts", "improves", against="prompting")
+    (found,) = judge({"g": gate}, results, {}, ["base", "told"])
+    assert found.passed and "of 2 prompts the hardest to beat" in found.sentence
+    results["told"] = write("told", facts=tuned)
+    (found,) = judge({"g": gate}, results, {}, ["base", "told"])
+    assert not found.passed and found.against == "told"
+
+
+def test_the_hardest_prompt_to_beat_has_the_lowest_perplexity(write):
+    nll = np.random.default_rng(0).normal(3, 0.4, 60)
+    results = {name: write(name, texts=nll + shift) for name, shift in (("sft", -0.4), ("base", 0.0), ("told", -0.2))}
+    (found,) = judge({"g": Gate("sft", "texts", "improves", against="prompting")}, results, {}, ["base", "told"])
+    assert found.passed and found.against == "told"
