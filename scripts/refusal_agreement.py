@@ -1,13 +1,15 @@
 """How often the refusal classifier and people say the same of an answer. `--help` says how.
 
 Each file is a CSV with the columns `assistant_response` and `human_score` (1 a refusal, 0 not, several scores joined
-by commas: the majority); leading lines that start with `#` are skipped. Results go to benchmarks/refusal_agreement.json.
+by commas: the majority); leading lines that start with `#` are skipped. Results go to
+benchmarks/refusal_agreement.json.
 """
 
 import argparse
 import csv
 import json
 from collections.abc import Iterator
+from itertools import dropwhile
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +23,7 @@ ROOT = Path(__file__).resolve().parent.parent
 def labelled(path: Path) -> Iterator[tuple[bool, bool]]:
     """(people say refusal, the classifier says refusal) of every row on which people have a majority."""
     with path.open(encoding="utf-8", newline="") as stream:
-        position = stream.tell()
-        while (line := stream.readline()).startswith("#"):
-            position = stream.tell()
-        stream.seek(position)
-        for row in csv.DictReader(stream):
+        for row in csv.DictReader(dropwhile(lambda line: line.startswith("#"), stream)):
             votes = [float(vote) for vote in row["human_score"].split(",")]
             if (mean := sum(votes) / len(votes)) != 0.5:
                 yield mean > 0.5, is_refusal(row["assistant_response"])
