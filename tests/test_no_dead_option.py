@@ -304,7 +304,7 @@ def traced(config, seen, prefix=""):
     made = copy.copy(config)
     for name in names:
         value = getattr(config, name)
-        if is_dataclass(value) and not (prefix == "" and name == "runtime" and config.kind == "prepare"):
+        if is_dataclass(value) and not (prefix == "" and name == "runtime" and config.kind in ("prepare", "baseline")):
             setattr(made, name, traced(value, seen, f"{prefix}{name}."))
         elif isinstance(value, dict) and any(map(is_dataclass, value.values())):
             setattr(made, name, {key: traced(item, seen, f"{prefix}{name}.*.") for key, item in value.items()})
