@@ -2,7 +2,8 @@
 
 Items that share a source are not independent, so whole clusters are drawn, never single items. All draws use one
 fixed seed: the same results always give the same interval. Every function takes the metric's name because one metric
-is not a plain mean: perplexity is exp(mean nll), and its change is relative.
+is not a plain mean: perplexity is exp(mean nll), and its change is relative. Whether a change is more than luck is
+`Change.p`, from the tests of `pipeline/significance.py`.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,6 +12,8 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
+
+from pipeline.significance import mcnemar, sign_flip
 
 RESAMPLES = 2000
 SEED = 20261122
@@ -49,6 +52,29 @@ class Change:
     low: float
     high: float
     n: int
+    p: float  # how often a change as large comes out between two models that are the same
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Two models on the same items. `sums`: score * weight of the one, of the other, and weight, by cluster."""
+
+    sums: Floats  # shape (clusters, 3)
+    binary: bool  # every score is 0 or 1
+    alone: bool  # every item is its own cluster and weighs the same
+
+    @property
+    def differences(self) -> Floats:
+        return self.sums[:, 0] - self.sums[:, 1]
+
+    @property
+    def better(self) -> int:
+        """Clusters in which the one model scores higher."""
+        return int((self.differences > 0).sum())
+
+    @property
+    def worse(self) -> int:
+        return int((self.differences < 0).sum())
 
 
 def estimate(items: Items, metric: str, confidence: float = 0.95) -> Estimate:
@@ -72,12 +98,47 @@ def paired_change(a: Items, b: Items, metric: str, confidence: float = 0.95) -> 
 
     ValueError when the two do not hold the same items with the same weights and clusters.
     """
-    b = _matched(a, b)
-    sums = _sums([a.scores * a.weights, b.scores * b.weights, a.weights], a.clusters)
-    low, high = _interval(sums, lambda drawn: _change(drawn, metric), confidence)
-    total = sums.sum(axis=0)
+    pairs = paired(a, b)
+    low, high = _interval(pairs.sums, lambda drawn: _change(drawn, metric), confidence)
+    total = pairs.sums.sum(axis=0)
     value, other = float(_level(total[[0, 2]], metric)), float(_level(total[[1, 2]], metric))
-    return Change(value, other, float(_change(total, metric)), low, high, len(a.ids))
+    return Change(value, other, float(_change(total, metric)), low, high, len(a.ids), p_value(pairs))
+
+
+def paired(a: Items, b: Items) -> Pairs:
+    """The two models item by item; ValueError when they do not hold the same items with the same weights."""
+    b = _matched(a, b)
+    binary = bool(np.isin(a.scores, (0, 1)).all() and np.isin(b.scores, (0, 1)).all())
+    return _pairs(a, b.scores, binary)
+
+
+def against_mean(items: Items) -> Pairs:
+    """A model beside one that scores its mean on every item: how its scores vary."""
+    mean = float(np.average(items.scores, weights=items.weights))
+    return _pairs(items, np.full(len(items.ids), mean), bool(np.isin(items.scores, (0, 1)).all()))
+
+
+def _pairs(a: Items, other: Floats, binary: bool) -> Pairs:
+    sums = _sums([a.scores * a.weights, other * a.weights, a.weights], a.clusters)
+    return Pairs(sums, binary, len(sums) == len(a.ids) and bool((a.weights == a.weights[0]).all()))
+
+
+def p_value(pairs: Pairs) -> float:
+    """McNemar's test where items are independent, weigh the same and are right or wrong; else signs of clusters."""
+    if pairs.binary and pairs.alone:
+        return mcnemar(pairs.better, pairs.worse)
+    return sign_flip(pairs.differences)
+
+
+def sampling_share(scores: Floats) -> float:
+    """Share of the variance of single answers that lies within prompts, from scores of shape (prompts, samples >= 2).
+
+    0: an answer says all about its prompt; 1: prompts do not differ, only the draws do. NaN where nothing varies. The
+    components are those of a one-way random-effects model; a negative one between prompts counts as none.
+    """
+    within = float(scores.var(axis=1, ddof=1).mean())
+    between = max(0.0, float(scores.mean(axis=1).var(ddof=1)) - within / scores.shape[1]) if len(scores) > 1 else 0.0
+    return within / (within + between) if within + between else float("nan")
 
 
 def _matched(a: Items, b: Items) -> Items:

@@ -4,12 +4,13 @@ import numpy as np
 import pytest
 
 from pipeline import statistics
-from pipeline.statistics import Items, estimate, paired_change
+from pipeline.significance import mcnemar, sign_flip
+from pipeline.statistics import Items, estimate, paired_change, sampling_share
 
 
 def items(scores, clusters=None, weights=None, ids=None):
     n = len(scores)
-    ids = ids or [f"i{k}" for k in range(n)]
+    ids = ids or [f"i{k:03}" for k in range(n)]
     weights = np.ones(n) if weights is None else np.asarray(weights, dtype=float)
     return Items(ids, clusters or ids, np.asarray(scores, dtype=float), weights)
 
@@ -108,3 +109,45 @@ def test_what_cannot_be_paired_is_refused(b, message):
 def test_no_items_is_an_error():
     with pytest.raises(ValueError, match="no items"):
         estimate(items([]), "accuracy")
+
+
+@pytest.mark.parametrize("case", range(5))
+def test_the_paired_interval_equals_that_of_scipy(case):
+    """Both draw at random: their ends differ by the noise of the draws, here under a tenth of the interval."""
+    from scipy.stats import bootstrap
+
+    rng = np.random.default_rng(case)
+    a, b = rng.random(60), rng.random(60) * rng.uniform(0.5, 1.2)
+    found = paired_change(items(a), items(b), "accuracy")
+    reference = bootstrap(
+        (a, b), lambda x, y, axis: x.mean(axis) - y.mean(axis), paired=True, method="percentile", n_resamples=20000,
+        rng=rng,
+    ).confidence_interval  # fmt: skip
+    assert (found.low, found.high) == pytest.approx(tuple(reference), abs=0.1 * (found.high - found.low))
+
+
+def test_right_or_wrong_alone_is_judged_by_mcnemar_everything_else_by_signs():
+    rng = np.random.default_rng(1)
+    a, b = (rng.random(50) < 0.6).astype(float), (rng.random(50) < 0.5).astype(float)
+    better, worse = int((a > b).sum()), int((a < b).sum())
+    assert paired_change(items(a), items(b), "accuracy").p == mcnemar(better, worse)
+    pairs = [f"c{k // 2:02}" for k in range(50)]
+    clustered = paired_change(items(a, pairs), items(b, pairs), "accuracy")
+    assert clustered.p == sign_flip((a - b).reshape(25, 2).sum(axis=1))
+    weighed = paired_change(items(a, weights=[1, 2] * 25), items(b, weights=[1, 2] * 25), "accuracy")
+    assert weighed.p == sign_flip((a - b) * np.tile([1, 2], 25))
+    graded = paired_change(items(a / 2), items(b / 2), "pass_rate")
+    assert graded.p == sign_flip((a - b) / 2)
+
+
+@pytest.mark.parametrize(("within", "between"), [(1.0, 3.0), (2.0, 0.0), (0.5, 0.5)])
+def test_variance_within_and_between_prompts_is_told_apart(within, between):
+    rng = np.random.default_rng(2)
+    scores = rng.normal(0, between**0.5, (4000, 1)) + rng.normal(0, within**0.5, (4000, 4))
+    assert sampling_share(scores) == pytest.approx(within / (within + between), abs=0.03)
+
+
+def test_variance_of_answers_has_its_ends():
+    assert sampling_share(np.array([[1.0, 1, 1], [0, 0, 0]])) == 0
+    assert sampling_share(np.array([[1.0, 0], [0, 1]])) == 1
+    assert np.isnan(sampling_share(np.ones((3, 2))))
