@@ -67,6 +67,7 @@ class Suite:
     params: Dict[str, Any] = field(default_factory=dict)  # checked by the measurement itself
     outside: List[str] = field(default_factory=list)  # slices unlike training, as seen_category=no; details: the gap
     version: int = 1  # raised by whoever changes what the suite means, so that results of before are not compared
+    about: Optional[str] = field(default=None, metadata=NOT_IDENTITY)  # general | safety | domain: what gates go by
 
 
 @dataclass
@@ -82,15 +83,14 @@ class Evaluation:
 class Gate:
     """A rule on one suite's result. Judged anew in every run from stored per-item results; never part of an id."""
 
-    stage: str = MISSING  # whose model is judged
-    suite: str = MISSING
+    stage: str = MISSING  # whose model is judged; every: each stage that trains one
+    suite: str = MISSING  # about=safety: each suite that is about it
     rule: str = MISSING  # improves | not_worse (both `against` another model) | at_least | at_most (absolute)
-    against: str = (
-        "base"  # a stage; input: the judged stage's own input policy; prompting: every prompt, bare or baseline
-    )
+    against: str = "base"  # a stage | input: its own policy | champion: the pin NAME-champion | prompting: every prompt
     margin: float = 0.0  # relative for perplexity (0.03 = 3 %), absolute otherwise
     value: Optional[float] = None  # the bound of at_least and at_most
     confidence: float = 0.95
+    correction: str = "holm"  # holm: p of a stage's blocking not_worse gates is corrected for their number | none
     action: str = "block"  # block | warn
 
 

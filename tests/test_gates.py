@@ -12,6 +12,7 @@ from pyarrow import parquet
 from pipeline.errors import ConfigError, DataError
 from pipeline.gates import check, judge
 from pipeline.schema import Gate
+from pipeline.significance import holm, mcnemar
 
 METRICS = {"facts": ("accuracy", True), "texts": ("perplexity", False), "harmless": ("over_refusal_rate", False)}
 
@@ -165,6 +166,69 @@ def test_a_planted_loss_is_caught(write):
     assert caught >= 45
 
 
+def worse_by(better, worse):
+    return shares(better, worse, 60, 100 - 60 - better - worse)
+
+
+def test_p_of_blocking_losses_of_one_stage_is_corrected_for_their_number(write):
+    """Seven losses against none are p 0.016: refused alone, not as one of four."""
+    a, b = worse_by(0, 7)
+    results = {"sft": write("sft", facts=a, harmless=b), "base": write("base", facts=b, harmless=b)}
+    loss, same = Gate("sft", "facts", "not_worse", margin=0.05), Gate("sft", "harmless", "not_worse")
+    assert not judge({"loss": loss}, results, {})[0].passed
+    found = judge({"loss": loss, "b": same, "c": same, "d": same}, results, {})
+    assert found[0].passed and (found[0].p, found[0].family) == (mcnemar(0, 7), 4)
+    assert [one.adjusted_p for one in found] == holm([mcnemar(0, 7), 1, 1, 1])
+    assert "p 0.016, p 0.062 corrected for 4 gates)" in found[0].sentence
+
+
+def test_only_blocking_losses_of_the_same_stage_count_for_the_correction(write):
+    a, b = worse_by(0, 7)
+    results = {stage: write(stage, facts=a, harmless=b) for stage in ("sft", "dpo")} | {"base": write("base", facts=b)}
+    loss = Gate("sft", "facts", "not_worse", margin=0.05)
+    beside = {
+        "another stage": Gate("dpo", "facts", "not_worse"),
+        "a warning": Gate("sft", "facts", "not_worse", action="warn"),
+        "a finding": Gate("sft", "facts", "improves"),
+        "a bound": Gate("sft", "harmless", "at_most", value=0.9),
+        "on its own": Gate("sft", "facts", "not_worse", correction="none"),
+    }
+    found = judge({"loss": loss, **beside}, results, {})[0]
+    assert not found.passed and (found.family, found.adjusted_p) == (1, found.p)
+    assert "corrected" not in found.sentence
+
+
+def test_a_gate_says_when_its_suite_is_too_small_for_its_margin(write):
+    a, b = shares(2, 2, 20, 16)
+    results = {"sft": write("sft", facts=a), "base": write("base", facts=b)}
+    small = one(Gate("sft", "facts", "not_worse", margin=0.05), results)
+    assert small.passed and small.too_small and 0.2 < small.seen_from < 0.5
+    assert f"too small to see its margin: a loss is found 8 times in 10 from {small.seen_from:.3f} on" in small.sentence
+    large = one(Gate("sft", "facts", "not_worse", margin=0.4), results)
+    assert not large.too_small and large.seen_from > 0.4 and "too small" not in large.sentence
+    gain = one(Gate("sft", "facts", "improves", margin=0.05), results)
+    assert gain.too_small and "too small to see such a gain: a gain is found 8 times in 10 from" in gain.sentence
+    assert not one(Gate("sft", "facts", "not_worse"), results).too_small, "without a margin nothing is promised"
+
+
+def test_the_champion_is_compared_like_a_stage_and_nothing_is_worse_than_none(write):
+    a, b = worse_by(0, 30)
+    results = {"dpo": write("dpo", facts=a)}
+    gate = Gate("dpo", "facts", "not_worse", against="champion", margin=0.05)
+    alone = one(gate, results)
+    assert alone.passed and alone.against == "champion" and np.isnan(alone.other)
+    assert alone.sentence.startswith("g passed: there is no champion yet")
+    beside = one(gate, {**results, "champion": write("champion", facts=b)})
+    assert not beside.passed and beside.change == pytest.approx(-0.3)
+
+
+def test_the_hardest_prompt_to_beat_decides(write):
+    a, b = worse_by(30, 0)
+    results = {"dpo": write("dpo", facts=a), "base": write("base", facts=b), "glossary": write("glossary", facts=a)}
+    found = judge({"g": Gate("dpo", "facts", "improves", "prompting")}, results, {}, ["base", "glossary"])[0]
+    assert not found.passed and found.against == "glossary" and "of 2 prompts the hardest to beat" in found.sentence
+
+
 def test_the_same_results_pass_every_relative_rule_of_not_worse(write):
     scores = np.random.default_rng(0).random(30) < 0.5
     results = {"a": write("a", facts=scores), "b": write("b", facts=scores)}
@@ -196,7 +260,7 @@ def test_a_gate_on_what_was_not_evaluated_names_what_was(write):
         (Gate("sft", "facts", "improve"), r"did you mean improves\?"),
         (Gate("sft", "fcts", "improves"), r"gates.g.suite=fcts: suites are facts; did you mean facts\?"),
         (Gate("stf", "facts", "improves"), r"gates.g.stage=stf: evaluated stages are base, sft; did you mean sft\?"),
-        (Gate("sft", "facts", "improves", against="champion"), r"gates.g.against=champion: evaluated stages are"),
+        (Gate("sft", "facts", "improves", against="champion2"), r"gates.g.against=champion2: evaluated stages are"),
         (Gate("base", "facts", "not_worse", against="input"), r"gates.g.against=input: 'base' has no input model"),
         (Gate("base", "facts", "not_worse"), r"gates.g.against=base: that compares 'base' with itself"),
         (Gate("sft", "facts", "at_least"), r"gates.g.value is missing"),
@@ -208,6 +272,10 @@ def test_a_gate_on_what_was_not_evaluated_names_what_was(write):
         (Gate("sft", "facts", "improves", margin=-0.1), r"gates.g.margin=-0.1: a margin is not negative"),
         (Gate("sft", "facts", "improves", action="stop"), r"gates.g.action=stop: actions are block, warn"),
         (Gate("sft", "facts", "improves", confidence=95), r"gates.g.confidence=95: it lies between 0 and 1"),
+        (
+            Gate("sft", "facts", "improves", correction="hlm"),
+            r"correction=hlm: corrections are holm, none; did you mean",
+        ),
     ],
 )
 def test_a_gate_that_cannot_work_is_found_before_anything_runs(gate, message):

@@ -605,7 +605,7 @@ def test_every_part_of_an_experiment_has_a_test_here():
     parts = {"model", "data", "stages", "eval", "gates", "contract", "tracker", "store", "identity"}
     assert {field.name for field in fields(Experiment)} == parts | {"name", "description", "budget", "align"}
     assert set(options(ModelConfig)) == MODEL.keys()
-    assert set(options(Suite)) == {"measure", "data", "limit", "params", "outside", "version"}
+    assert set(options(Suite)) == {"measure", "data", "limit", "params", "outside", "version", "about"}
     assert set(options(Evaluation)) == {"suites", "models", *(f"runtime.{name}" for name in RUNTIME)}
     assert set(options(Tracker)) == {"kind", "mode", "project"}
     assert {field.name for field in fields(Gate)} == GATES.keys()
@@ -681,6 +681,7 @@ GATES = {
     "margin": (dataclasses.replace(LOOSE, against="domain"), 0.0),  # dpo costs a little perplexity
     "value": (BOUND, 1.0),
     "confidence": (LOOSE, 0.5),
+    "correction": (LOOSE, "none"),
     "action": (LOOSE, "warn"),
 }
 
@@ -695,7 +696,7 @@ def test_every_field_of_a_gate_changes_its_verdict(smoke, name):
     results = {n.removeprefix("eval_"): smoke.store / s["path"] for n, s in stages.items() if n.startswith("eval_")}
     gate, value = GATES[name]
     before, after = (
-        asdict(judge({"g": made}, results, {"dpo": "domain", "domain": "sft", "sft": "base"})[0])
+        asdict(judge({"g": made, "beside": LOOSE}, results, {"dpo": "domain", "domain": "sft", "sft": "base"})[0])
         for made in (gate, dataclasses.replace(gate, **{name: value}))
     )
     assert {key: item for key, item in before.items() if key != name} != {
