@@ -17,6 +17,7 @@ from typing import Any
 
 from pipeline.fingerprint import combine
 from pipeline.manifest import write_json
+from pipeline.patterns import told
 from pipeline.registry import load_kinds
 from pipeline.schema import Experiment
 from pipeline.search import config_folders, has_bfloat16, has_cuda, named, package_folder
@@ -55,7 +56,10 @@ def load(
         found = asdict(composition(overrides, folders))
         if memory:
             _remember(memory, found, overrides, folders)
-    return Loaded(typed_experiment(found["resolved"]), found["words"], found["resolved"], found["chosen"])
+    experiment, resolved = typed_experiment(found["resolved"]), found["resolved"]
+    gates = {name: asdict(gate) for name, gate in experiment.gates.items()}
+    chosen = [*found["chosen"], *told(resolved["gates"], experiment.gates)]
+    return Loaded(experiment, found["words"], {**resolved, "gates": gates}, chosen)
 
 
 def _memory(overrides: Sequence[str], folders: Sequence[Path]) -> Path | None:

@@ -49,6 +49,7 @@ class Node:
 Nodes = dict[str, Node]
 SAMPLES = ("production_sample", "domain_sample")  # data sets that say what the model will meet; checks compare
 MEASURABLE = ("model", "prompted")  # what makes something that can be evaluated
+RESERVED = ("base", "champion", "every")  # names with a meaning of their own
 UPSTREAM = "upstream:"  # before the role in which a check reads what an earlier stage was trained on
 
 
@@ -211,11 +212,11 @@ def _before(node: Node, stages: Nodes) -> list[str]:
 def _check_names(stages: Iterable[str], sets: Iterable[str]) -> None:
     for group, names, others in (("stages", stages, set(sets)), ("data", sets, set())):
         for name in names:
-            taken = name == "base" or name.startswith(("eval_", "check_"))
+            taken = name in RESERVED or name.startswith(("eval_", "check_"))
             if taken or not name.replace("-", "_").isidentifier():
                 raise ConfigError(
-                    f"{group}.{name}: not a free name (`base`, `eval_...` and `check_...` are taken; use letters and "
-                    "digits)"
+                    f"{group}.{name}: not a free name ({', '.join(f'`{word}`' for word in RESERVED)}, `eval_...` and "
+                    "`check_...` are taken; use letters and digits)"
                 )
             if name in others:
                 raise ConfigError(f"{group}.{name}: a data set has the same name; rename one of them")

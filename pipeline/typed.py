@@ -10,6 +10,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from pipeline.errors import ConfigError
+from pipeline.patterns import SUBJECTS, written_out
 from pipeline.registry import kind
 from pipeline.schema import Experiment, StageConfig
 
@@ -25,6 +26,7 @@ def typed_experiment(resolved: Mapping[str, Any]) -> Experiment:
     stages = {name: stage_config(f"stages.{name}", value) for name, value in resolved["stages"].items()}
     experiment.stages = _expanded(stages)
     experiment.data = {name: stage_config(f"data.{name}", value, "prepare") for name, value in resolved["data"].items()}
+    experiment.gates = written_out(experiment)
     return experiment
 
 
@@ -48,6 +50,10 @@ def _check_choices(experiment: Experiment) -> None:
     ):
         if value not in known:
             raise ConfigError(f"{key}={value}: use {' or '.join(known)}{nearest(value, known)}")
+    for name, suite in experiment.eval.suites.items():
+        if suite.about not in (None, *SUBJECTS):
+            near = nearest(str(suite.about), SUBJECTS)
+            raise ConfigError(f"eval.suites.{name}.about={suite.about}: use {', '.join(SUBJECTS)}{near}")
 
 
 def stage_config(where: str, value: Any, default: str | None = None) -> StageConfig:

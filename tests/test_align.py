@@ -32,7 +32,7 @@ def test_every_word_composes_with_the_shipped_experiments(name, word):
         assert nodes[stage].inputs["policy"] == "domain" and f"check_{stage}" in nodes
     if "reward" in WORDS[word]:
         assert nodes[word].inputs["reward"] == "reward"
-    assert {gate.stage for gate in found.gates.values()} == {"domain", word}
+    assert {gate.stage for gate in found.gates.values()} == {"sft", "domain", word}
     for stage in WORDS[word]:
         nodes[stage].kind.stage().validate(nodes[stage].config)
 
@@ -73,7 +73,7 @@ def test_an_experiment_builds_on_another_with_another_word(tmp_path):
     own(tmp_path, "defaults: [smoke, {override /align: rloo}, _self_]\nname: mine\nstages: {rloo: {batch_size: 6}}\n")
     found = experiment("experiment=mine", "budget=smoke")
     assert found.stages.keys() == {"sft", "domain", "reward", "rloo"}
-    assert {gate.stage for gate in found.gates.values()} == {"domain", "rloo"}
+    assert {gate.stage for gate in found.gates.values()} == {"sft", "domain", "rloo"}
 
 
 def test_a_comparison_has_several(tmp_path):

@@ -238,7 +238,8 @@ def judged(monkeypatch):
             ]
             passed = value >= gate.value
             sentence = f"{name}: {value} on {gate.suite}"
-            fields = dict.fromkeys(gates.GateResult.__dataclass_fields__, 0.0) | asdict(gate)
+            fields = dict.fromkeys(gates.GateResult.__dataclass_fields__, 0.0)
+            fields |= {key: item for key, item in asdict(gate).items() if key in fields}
             found.append(
                 gates.GateResult(**{**fields, "name": name, "passed": passed, "sentence": sentence, "value": value})
             )
