@@ -3,6 +3,7 @@
 from stages.evaluation.calibration import Calibration
 from stages.evaluation.choice import Choice
 from stages.evaluation.consistency import Consistency
+from stages.evaluation.constraints.measure import Constraints
 from stages.evaluation.generate import Generate
 from stages.evaluation.measurement import Measurement
 from stages.evaluation.perplexity import Perplexity
@@ -19,4 +20,5 @@ MEASUREMENTS: dict[str, Measurement] = {
     "consistency": Consistency(),
     "robustness": Robustness(),
     "calibration": Calibration(),
+    "constraints": Constraints(),
 }
