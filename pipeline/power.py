@@ -61,11 +61,10 @@ def _seen(size: float, variance: float, pairs: Pairs, alpha: float) -> bool:
     On items that are right or wrong a change is itself variance: whoever loses a share of them disagrees with the
     other model on those (Connor, 1987). McNemar's exact test moves in whole items, hence one of them is taken off.
     """
-    share = float((pairs.sums[:, 2] ** 2).sum() / pairs.sums[:, 2].sum() ** 2)  # 1 / n where all clusters are alike
-    null = variance + (share * size if pairs.binary else 0.0)
-    real = variance + (share * size * (1 - size) if pairs.binary else 0.0)
+    null = variance + (pairs.share * size if pairs.binary else 0.0)
+    real = variance + (pairs.share * size * (1 - size) if pairs.binary else 0.0)
     exact = pairs.binary and pairs.alone
-    taken = share if exact else 0.0
+    taken = pairs.share if exact else 0.0
     critical = NormalDist().inv_cdf(1 - alpha / 2) if exact else student(1 - alpha / 2, len(pairs.sums) - 1)
     return size - taken >= critical * math.sqrt(null) + NormalDist().inv_cdf(POWER) * math.sqrt(real)
 

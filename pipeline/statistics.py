@@ -62,6 +62,7 @@ class Pairs:
     sums: Floats  # shape (clusters, 3)
     binary: bool  # every score is 0 or 1
     alone: bool  # every item is its own cluster and weighs the same
+    share: float  # of one item in the variance of a mean over items: 1 / n where all weigh the same
 
     @property
     def differences(self) -> Floats:
@@ -120,7 +121,8 @@ def against_mean(items: Items) -> Pairs:
 
 def _pairs(a: Items, other: Floats, binary: bool) -> Pairs:
     sums = _sums([a.scores * a.weights, other * a.weights, a.weights], a.clusters)
-    return Pairs(sums, binary, len(sums) == len(a.ids) and bool((a.weights == a.weights[0]).all()))
+    alone = len(sums) == len(a.ids) and bool((a.weights == a.weights[0]).all())
+    return Pairs(sums, binary, alone, float((a.weights**2).sum() / a.weights.sum() ** 2))
 
 
 def p_value(pairs: Pairs) -> float:
