@@ -2,10 +2,12 @@
 
 from stages.evaluation.calibration import Calibration
 from stages.evaluation.choice import Choice
+from stages.evaluation.classification import Classification
 from stages.evaluation.consistency import Consistency
 from stages.evaluation.constraints.measure import Constraints
 from stages.evaluation.generate import Generate
 from stages.evaluation.measurement import Measurement
+from stages.evaluation.overlap import Overlap
 from stages.evaluation.perplexity import Perplexity
 from stages.evaluation.preference import Preference
 from stages.evaluation.refusal import Refusal
@@ -21,4 +23,6 @@ MEASUREMENTS: dict[str, Measurement] = {
     "robustness": Robustness(),
     "calibration": Calibration(),
     "constraints": Constraints(),
+    "classification": Classification(),
+    "overlap": Overlap(),
 }

@@ -2,10 +2,13 @@
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from pipeline.errors import DataError
-from stages.evaluation.measurement import PROMPT_SHOWN, Measurement, Row, Scored, at_least, scored
+from pipeline.statistics import Items, estimate
+from stages.evaluation.measurement import PROMPT_SHOWN, Measurement, Row, Scored, at_least, option, scored
 
 if TYPE_CHECKING:
     from stages.models.chain import Policy
@@ -14,13 +17,15 @@ if TYPE_CHECKING:
 @dataclass
 class PerplexityParams:
     max_length: int = at_least(2, 256)  # tokens of a text that are read, the context token before it not counted
+    unit: str = option("token", "token", "byte")  # byte: comparable between models with different tokenizers
 
 
 class Perplexity(Measurement):
-    """Score: mean negative log-likelihood of a text's tokens in nats; weight: how many.
+    """Score: mean negative log-likelihood of a text in nats for each token (or byte of UTF-8); weight: how many.
 
     The first token has a context where the tokenizer offers one: what it puts before a plain document itself, else
-    BOS, else EOS (which ended the document before). Without any of them the first token is not scored.
+    BOS, else EOS (which ended the document before). Without any of them the first token is not scored. The details have
+    `bits_per_byte` = nats / (bytes ln 2), whatever the unit.
     """
 
     params, fields = PerplexityParams, ("text",)
@@ -44,8 +49,12 @@ class Perplexity(Measurement):
         with torch.inference_mode():
             for batch in batches([len(text) for text in texts], micro_batch, policy.device):
                 for i, tokens in zip(batch, token_log_probs(policy, [texts[i] for i in batch]), strict=True):
-                    found[i] = result(rows[i], -float(tokens.mean()), len(tokens))
+                    size = read_bytes(policy, rows[i]["text"], texts[i][-len(tokens) :], params.max_length)
+                    found[i] = result(rows[i], -float(tokens.sum()), len(tokens), size, params.unit)
         return [item for item in found if item is not None]
+
+    def details(self, items: list[Scored], params: PerplexityParams) -> dict[str, Any]:
+        return {"metrics": {"bits_per_byte": bits_per_byte(items)}}
 
 
 def sequence(policy: "Policy", text: str, max_length: int) -> list[int]:
@@ -64,7 +73,30 @@ def sequence(policy: "Policy", text: str, max_length: int) -> list[int]:
     return ids
 
 
-def result(row: Row, nll: float, tokens: int) -> Scored:
-    return scored(
-        row, nll, weight=float(tokens), prompt=row["text"][:PROMPT_SHOWN], answer=f"perplexity {math.exp(nll):.2f}"
-    )
+def read_bytes(policy: "Policy", text: str, ids: list[int], max_length: int) -> int:
+    """Bytes of UTF-8 that the scored tokens `ids` stand for: of the text's first `max_length`, or of all but the first.
+
+    A tokenizer that does not say where its tokens are is asked to write them out again.
+    """
+    if not policy.tokenizer.is_fast:
+        return len(policy.tokenizer.decode(ids).encode())
+    places = policy.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
+    read = places[:max_length]
+    start = read[-len(ids)][0] if len(ids) < len(read) else 0
+    end = read[-1][1] if len(read) < len(places) else len(text)
+    return len(text[start:end].encode())
+
+
+def result(row: Row, nats: float, tokens: int, size: int, unit: str) -> Scored:
+    count = size if unit == "byte" else tokens
+    told = f"perplexity {math.exp(nats / count):.2f}"
+    values = {"nats": nats, "bytes": float(size)}
+    return scored(row, nats / count, weight=float(count), prompt=row["text"][:PROMPT_SHOWN], answer=told, values=values)
+
+
+def bits_per_byte(items: list[Scored]) -> dict[str, Any]:
+    """Bits for each byte of all texts together, with its interval."""
+    sizes = np.array([item.values["bytes"] for item in items])
+    bits = np.array([item.values["nats"] for item in items]) / sizes / math.log(2)
+    found = estimate(Items([item.item for item in items], [item.cluster for item in items], bits, sizes), "mean")
+    return {"value": found.value, "low": found.low, "high": found.high, "n": found.n}

@@ -50,3 +50,12 @@ def phrase(text: str) -> re.Pattern[str]:
     """Finds the words of a text as whole words, whatever their case and the white space between them."""
     words = r"\s+".join(map(re.escape, text.split()))
     return re.compile(rf"(?<!\w){words}(?!\w)", re.IGNORECASE)
+
+
+def named(options: list[str], text: str) -> list[str]:
+    """Which of the options a text names: "not sure" is not also "sure"."""
+    found = []
+    for option in sorted(options, key=len, reverse=True):
+        text, times = phrase(option).subn(" | ", text)
+        found += [option] if times else []
+    return found

@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 
-from stages.evaluation.constraints.base import Constraint, need_text, need_texts, phrase
+from stages.evaluation.constraints.base import Constraint, named, need_text, need_texts
 from stages.evaluation.structured import whole_json
 
 QUOTES = {'"': '"', "“": "”", "„": "“", "«": "»"}
@@ -124,12 +124,7 @@ class OneOf(Constraint):
         need_texts("options", self.options, least=2)
 
     def met(self, answer: str) -> bool:
-        rest = answer
-        named = 0
-        for option in sorted(self.options, key=len, reverse=True):  # so that "not sure" is not also "sure"
-            rest, times = phrase(option).subn(" | ", rest)
-            named += times > 0
-        return named == 1
+        return len(named(self.options, answer)) == 1
 
 
 @dataclass(frozen=True)
