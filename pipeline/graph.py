@@ -35,6 +35,7 @@ class Node:
     reason: str = ""
     forced: bool = False
     stored: Stored | None = None  # what CURRENT names, if it is up to date
+    pinned: bool = False  # the champion: taken from the store as it is, never built
 
     @property
     def parents(self) -> list[str]:
@@ -57,28 +58,35 @@ def where(node: Node) -> str:
     """The place of a node's settings in the configuration, for messages."""
     if node.name == "base":
         return "model"
-    if node.name.startswith(("eval_", "check_")):
+    if node.pinned or node.name.startswith(("eval_", "check_")):
         return node.name
     return f"{'data' if node.kind.stage.produces == 'data' and not node.config.inputs else 'stages'}.{node.name}"
 
 
-def make_nodes(experiment: Experiment) -> Nodes:
-    """All nodes in build order, with payloads and ids; ConfigError for names, roles and references that do not fit."""
+def make_nodes(experiment: Experiment, champion: Stored | None = None) -> Nodes:
+    """All nodes in build order, with payloads and ids; ConfigError for names, roles and references that do not fit.
+
+    `champion`: a model of the store that is measured like the others, for gates to compare with.
+    """
     stages = {name: _node(name, config) for name, config in experiment.stages.items()}
     _check_names(stages, experiment.data)
     evals = _evaluations(experiment, stages)
     sets = {name: _node(name, config) for name, config in experiment.data.items()}
     checks = _checks(experiment, stages)
-    everything = {**sets, **stages, **evals, **checks}
+    pinned = {"champion": _champion(champion)} if champion else {}
+    evals |= {f"eval_{name}": _evaluation(experiment, name, experiment.eval.suites) for name in pinned}
+    everything = {**sets, **pinned, **stages, **evals, **checks}
     if experiment.model.source or any("base" in node.inputs.values() for node in everything.values()):
         everything["base"] = _base(experiment)
     for node in everything.values():
-        _check_references(node, everything)
+        if not node.pinned:
+            _check_references(node, everything)
     used = _used_sets(sets, [*stages.values(), *evals.values(), *checks.values()])
     ordered = _ordered({name: node for name, node in everything.items() if name not in sets or name in used}, evals)
     _check_gates(experiment, ordered)
     for node in ordered.values():
-        _identify(node, ordered, experiment.identity.code == "strict")
+        if not node.pinned:
+            _identify(node, ordered, experiment.identity.code == "strict")
     return ordered
 
 
@@ -94,6 +102,17 @@ def _base(experiment: Experiment) -> Node:
     return _node("base", kind("base").config(kind="base", model=experiment.model))  # type: ignore[call-arg]
 
 
+def _champion(stored: Stored) -> Node:
+    found = kind(stored.kind)
+    if found.stage.produces != "model":
+        raise ConfigError(
+            f"the pinned champion is of kind '{stored.kind}', which is no model; pin a stage that makes one"
+        )
+    payload = dict(stored.manifest["payload"])
+    config = StageConfig(kind=stored.kind)
+    return Node("champion", found, config, {}, {}, payload, stored.id, stored=stored, pinned=True)
+
+
 def _evaluations(experiment: Experiment, stages: Nodes) -> Nodes:
     """`eval_<stage>` of every model that is to be measured, on the suites that suit it; none without suites."""
     known = ["base", *(name for name, node in stages.items() if node.kind.stage.produces in MEASURABLE)]
@@ -105,20 +124,22 @@ def _evaluations(experiment: Experiment, stages: Nodes) -> Nodes:
             )
     if not experiment.eval.suites:
         return {}
-    found = kind("evaluate").config
     nodes = {}
     for model in wanted:
         suites = _suites(experiment, stages[model]) if model in stages else experiment.eval.suites
-        sets = {suite.data: suite.data for suite in suites.values()}
-        config = found(  # type: ignore[call-arg]
-            kind="evaluate",
-            inputs={"model": model},
-            data=sets,
-            suites=suites,
-            runtime=experiment.eval.runtime,
-        )
-        nodes[f"eval_{model}"] = _node(f"eval_{model}", config)
+        nodes[f"eval_{model}"] = _evaluation(experiment, model, suites)
     return nodes
+
+
+def _evaluation(experiment: Experiment, model: str, suites: dict[str, Suite]) -> Node:
+    config = kind("evaluate").config(  # type: ignore[call-arg]
+        kind="evaluate",
+        inputs={"model": model},
+        data={suite.data: suite.data for suite in suites.values()},
+        suites=suites,
+        runtime=experiment.eval.runtime,
+    )
+    return _node(f"eval_{model}", config)
 
 
 def _suites(experiment: Experiment, node: Node) -> dict[str, Suite]:
@@ -313,6 +334,8 @@ def rivals(gate: Gate, nodes: Nodes) -> list[str]:
         return []
     if gate.against == "prompting":
         return [name for name in prompts(nodes) if _measured(name, gate.suite, nodes)]
+    if gate.against == "champion":
+        return ["champion"] if "champion" in nodes else []
     if gate.against == "input" and gate.stage in nodes:
         return [nodes[gate.stage].inputs["policy"]]
     return [gate.against]

@@ -46,7 +46,8 @@ def make_plan(
 
     `fresh`: ids that this command has built already, in another cell; they are not forced again.
     """
-    nodes = make_nodes(experiment)
+    wanted = any(gate.against == "champion" for gate in experiment.gates.values())
+    nodes = make_nodes(experiment, store.pinned(f"{experiment.name}-champion") if wanted else None)
     for flag, name in [("--from", start), ("--until", until), *(("--force", name) for name in force)]:
         if name is not None and name not in nodes:
             raise ConfigError(f"{flag} {name}: there is no such stage{nearest(name, nodes)}; known: {', '.join(nodes)}")
@@ -65,6 +66,10 @@ def make_plan(
 
 def _decide(node: Node, nodes: Nodes, experiment: Experiment, store: Store) -> None:
     """Status and reason of one node, its parents being decided."""
+    if node.pinned and node.stored:
+        store.verify(node.stored, full=False, name=node.name)
+        node.status, node.reason = "HIT", f"pinned: {node.stored.stage} of {node.stored.attempt}"
+        return
     rebuilt = [name for name in node.parents if nodes[name].status != "HIT"]
     stored = store.current(node.kind.name, node.id) if not node.forced else None
     changed = stale_roles(node, nodes, stored) if stored and not rebuilt else []

@@ -11,6 +11,7 @@ from typing import Any
 
 from pipeline.children import run_build, run_validate, warm
 from pipeline.config import Loaded
+from pipeline.context import Artifact
 from pipeline.display import Screen, sentence
 from pipeline.errors import DataError, GateRefused, JourneymanError, StageFailed, StoreError
 from pipeline.fingerprint import digest_code, save_cache
@@ -300,7 +301,7 @@ def _spec(run: Run, node: Node) -> dict[str, Any]:
         "config": asdict(node.config),
         "inputs": {role: _artifact(nodes[name]) for role, name in node.inputs.items()},
         "data": {role: _artifact(nodes[name]) for role, name in node.data.items()},
-        "lineage": [_artifact(nodes[name]) for name in nodes if name in above(node.name, nodes) - {node.name}],
+        "lineage": _lineage(run, node),
         "out": str(work / "out"),
         "ckpt": str(work / "ckpt"),
         "cache": str(run.store.cache),
@@ -311,9 +312,20 @@ def _spec(run: Run, node: Node) -> dict[str, Any]:
     }
 
 
+def _lineage(run: Run, node: Node) -> list[dict[str, str]]:
+    """Everything upstream of the node; of the champion, what the store has of it."""
+    nodes = run.plan.nodes
+    upstream = [nodes[name] for name in nodes if name in above(node.name, nodes) - {node.name}]
+    before = [made for one in upstream if one.pinned and one.stored for made in run.store.models_before(one.stored)]
+    return [*map(_artifact, upstream), *(_described(made.artifact()) for made in before)]
+
+
 def _artifact(node: Node) -> dict[str, str]:
     assert node.stored is not None
-    found = node.stored.artifact(node.name)
+    return _described(node.stored.artifact(node.name))
+
+
+def _described(found: Artifact) -> dict[str, str]:
     return {"id": found.id, "kind": found.kind, "stage": found.stage, "path": str(found.path), "digest": found.digest}
 
 

@@ -153,6 +153,25 @@ class Store:
         found = [self.current(folder.parent.name, folder.name) for folder in folders]
         return [stored for stored in found if stored]
 
+    def pinned(self, name: str) -> Stored | None:
+        """What a pin names; None without the pin. StoreError if its artifact is gone."""
+        try:
+            entry = read_json(self.root / "pins" / name)
+        except FileNotFoundError:
+            return None
+        return self.read(self.root / entry["path"])
+
+    def models_before(self, stored: Stored) -> list[Stored]:
+        """What a model was made from, as far as it is in the store: all inputs but data sets, the nearest first."""
+        found: list[Stored] = []
+        for model in (waiting := [stored]):  # grows while it is read
+            inputs = [item for role, item in model.manifest["inputs"].items() if not role.startswith("data.")]
+            folders = (self.folder("*", item["id"]) / item["attempt"] for item in inputs)
+            made = [self.read(path) for folder in folders for path in self.root.glob(self.relative(folder))]
+            waiting += made
+            found += made
+        return found
+
     def verify(self, stored: Stored, full: bool = True, name: str | None = None) -> None:
         """StoreError unless every output matches its manifest; `name` is what the stage is called in this experiment.
 
