@@ -10,6 +10,7 @@ from typing import Any, Dict, List, Optional
 from omegaconf import MISSING
 
 NOT_IDENTITY = {"identity": False}
+LATER = {"identity": "non_default"}  # part of an id only where it is set
 
 
 @dataclass
@@ -65,6 +66,7 @@ class Suite:
     data: str = MISSING  # data set; its held-out part is read
     limit: int = 0  # items, evenly spread over the set; 0 = all
     params: Dict[str, Any] = field(default_factory=dict)  # checked by the measurement itself
+    slices: List[str] = field(default_factory=list, metadata=LATER)  # columns of the items whose values are slices, too
     outside: List[str] = field(default_factory=list)  # slices unlike training, as seen_category=no; details: the gap
     version: int = 1  # raised by whoever changes what the suite means, so that results of before are not compared
     about: Optional[str] = field(default=None, metadata=NOT_IDENTITY)  # general | safety | domain: what gates go by

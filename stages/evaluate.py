@@ -15,6 +15,8 @@ from stages.evaluation.gap import check_outside, gap
 from stages.evaluation.measurement import Measurement, Row, heldout, read_params
 from stages.evaluation.results import SuiteResult, write
 
+NONE = "(none)"  # slice of the items that lack a column
+
 
 @dataclass
 class EvaluateConfig(StageConfig):
@@ -99,8 +101,23 @@ def suite_rows(name: str, suite: Suite, ctx: Context) -> list[Row]:
         raise DataError(f"suite {name}: the held-out part of data set '{suite.data}' has no items for {suite.measure}")
     for row in rows:
         measurement.check(row, params)
+    rows = sliced(name, rows, suite.slices)
     check_outside(name, rows, suite.outside)
     return rows
+
+
+def sliced(name: str, rows: list[Row], columns: list[str]) -> list[Row]:
+    """The rows with the values of these columns among their slices; ConfigError for a column that no row has."""
+    plain = {key for row in rows for key, value in row.items() if isinstance(value, str | int | float)}
+    if lost := [column for column in columns if column not in plain]:
+        near = get_close_matches(lost[0], plain, 1)
+        hint = f"did you mean {near[0]}?" if near else f"they have {', '.join(sorted(plain))}"
+        raise ConfigError(
+            f"eval.suites.{name}.slices: no item has a column '{lost[0]}' with texts or numbers; {hint} (`keep` of a "
+            "data set keeps further columns of its files)"
+        )
+    found = [{column: row.get(column, NONE) for column in columns} for row in rows]
+    return [{**row, "slices": {**row.get("slices", {}), **own}} for row, own in zip(rows, found, strict=True)]
 
 
 def limited(measurement: Measurement, rows: list[Row], params: Any, limit: int) -> list[Row]:

@@ -34,11 +34,9 @@ class PrepareConfig(StageConfig):
     """Where rows come from (`files` or `builder`), what they are, and how many are held out."""
 
     kind: str = "prepare"
-    format: str = (
-        "chat"  # chat | text | preference | label | ranking | votes | prompt | choice | generate | refusal, or auto
-    )
+    format: str = "chat"  # what rows become: chat, text, preference ... of docs/formats.md; auto: what most look like
     layout: str = "auto"  # how the files write rows: alpaca, sharegpt ... of docs/formats.md; auto: each row its own
-    files: List[str] = field(default_factory=list)  # files, folders, patterns and hub:OWNER/NAME@COMMIT
+    files: List[str] = field(default_factory=list)  # files, folders, patterns, package:NAME/PATH, hub:OWNER/NAME@COMMIT
     builder: Optional[str] = None  # name of a registered builder instead of files
     options: Dict[str, Any] = field(default_factory=dict)  # the builder's own options
     limit: int = 0  # rows kept at most, the first ones; 0 = all
@@ -49,6 +47,8 @@ class PrepareConfig(StageConfig):
     on_error: str = "refuse"  # refuse the data set; reject rows that break the format; salvage: broken files as well
     redact: List[str] = field(default_factory=list, metadata=LATER)  # email, phone, iban, card, ssn, ip, secret
     redact_regions: List[str] = field(default_factory=lambda: ["US"], metadata=LATER)  # as `regions` of the contract
+    columns: Dict[str, str] = field(default_factory=dict, metadata=LATER)  # field -> column of the files that holds it
+    keep: List[str] = field(default_factory=list, metadata=LATER)  # further columns that stay, to slice results by
 
 
 @register("prepare", config=PrepareConfig)
@@ -166,7 +166,7 @@ def digest(name: str) -> str:
 def file_digest(name: str) -> str:
     """sha256 of a file. ConfigError when it cannot be read."""
     try:
-        with open(name, "rb") as file:
+        with open(readers.on_disk(name), "rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise ConfigError(f"{name}: {error.strerror}; correct the path in `files`") from error
@@ -204,8 +204,9 @@ def gather(
     progress = progress or Progress()
     form = builders.find(config.builder).format if config.builder else config.format
     progress.total = sum(os.path.getsize(name) for name in files_of(config) if os.path.isfile(name))
-    plan, chunks = conversion.plan(form, config.layout, config.tags, sources(config, progress))
-    plan = replace(plan, redaction=Redaction(tuple(config.redact), tuple(config.redact_regions)))
+    plan, chunks = conversion.plan(form, config.layout, config.tags, sources(config, progress), config.columns)
+    cleaning = Redaction(tuple(config.redact), tuple(config.redact_regions))
+    plan = replace(plan, redaction=cleaning, keep=tuple(config.keep))
     outcome.format = plan.form
     near = partial(dedupe.first_of_each, threshold=config.near_duplicates, folder=folder)
     found = conversion.converted(chunks, plan)

@@ -131,6 +131,8 @@ CHANGES = {
         "on_error": "reject",
         "redact": ["email"],
         "redact_regions": ["SE"],
+        "columns": {"prompt": "question"},
+        "keep": ["level"],
     },
     "sft": {
         **TRAINING,
@@ -605,7 +607,7 @@ def test_every_part_of_an_experiment_has_a_test_here():
     parts = {"model", "data", "stages", "eval", "gates", "contract", "tracker", "store", "identity"}
     assert {field.name for field in fields(Experiment)} == parts | {"name", "description", "budget", "align"}
     assert set(options(ModelConfig)) == MODEL.keys()
-    assert set(options(Suite)) == {"measure", "data", "limit", "params", "outside", "version", "about"}
+    assert set(options(Suite)) == {"measure", "data", "limit", "params", "slices", "outside", "version", "about"}
     assert set(options(Evaluation)) == {"suites", "models", *(f"runtime.{name}" for name in RUNTIME)}
     assert set(options(Tracker)) == {"kind", "mode", "project"}
     assert {field.name for field in fields(Gate)} == GATES.keys()
@@ -620,7 +622,7 @@ def test_models_of_an_evaluation_are_those_that_are_evaluated(experiment):
     "word",
     ["eval.suites.text.limit=3", "eval.suites.text.params.max_length=9", "eval.suites.text.data=smoke_chat",
      "eval.suites.preference.measure=generate", "eval.suites.text.outside=[far]",
-     "eval.suites.text.version=2"],
+     "eval.suites.text.version=2", "eval.suites.text.slices=[task]"],
 )  # fmt: skip
 def test_a_suite_decides_the_id_of_every_evaluation_and_of_nothing_else(experiment, word):
     before, after = ids(experiment()), ids(experiment(word))

@@ -2,11 +2,12 @@
 
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain, islice
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from pipeline.errors import ConfigError, DataError
@@ -19,6 +20,7 @@ RECORDS = 500  # in a chunk
 ALONE = 40  # chunks before other processes are started: below, starting them costs more than they save
 LINE = json.JSONEncoder(ensure_ascii=False, default=str)
 SAMPLE = 200  # records that the layout is told from
+NONE: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,8 @@ class Plan:
     layout: str | None = None  # each row's own if None
     tags: tuple[str, ...] = ()  # of rows that have none
     redaction: Redaction = NOTHING
+    columns: tuple[tuple[str, str], ...] = ()  # (field, the column that holds it)
+    keep: tuple[str, ...] = ()  # columns that stay beside the fields of the form
 
 
 @dataclass(frozen=True)
@@ -64,21 +68,25 @@ class Refused(NamedTuple):
     code: str  # of the finding that tells of such rows
 
 
-def plan(form: str, layout: str, tags: Iterable[str], chunks: Iterator[Chunk]) -> tuple[Plan, Iterator[Chunk]]:
+def plan(
+    form: str, layout: str, tags: Iterable[str], chunks: Iterator[Chunk], columns: Mapping[str, str] = NONE
+) -> tuple[Plan, Iterator[Chunk]]:
     """What the settings, and where they say auto the first records, make of the rows; and the chunks again.
 
     DataError when no record looks like any layout.
     """
     named = None if layout == formats.AUTO else formats.named(layout, None if form == formats.AUTO else form)
+    renames = tuple(columns.items())
     if form != formats.AUTO:
-        return Plan(form, named and named.name, tuple(tags)), chunks
+        return Plan(form, named and named.name, tuple(tags), columns=renames), chunks
     if named:
-        return Plan(named.form, named.name, tuple(tags)), chunks
+        return Plan(named.form, named.name, tuple(tags), columns=renames), chunks
     first = next(chunks, None)
-    found = formats.detect(parsed(first)) if first else None
+    found = formats.detect([renamed(value, renames) for value in parsed(first)]) if first else None
     if first and not found:
         raise DataError(unknown(first))
-    return Plan(found.layout.form if found else "text", None, tuple(tags)), chain([first] if first else [], chunks)
+    form = found.layout.form if found else "text"
+    return Plan(form, None, tuple(tags), columns=renames), chain([first] if first else [], chunks)
 
 
 def parsed(chunk: Chunk) -> list[Any]:
@@ -128,14 +136,38 @@ def convert(chunk: Chunk, plan: Plan) -> list[Kept | Refused]:
     return found
 
 
+def renamed(raw: Any, columns: Iterable[tuple[str, str]]) -> Any:
+    """The record with its columns under the names of their fields. RowError when it lacks one."""
+    if not isinstance(raw, dict):
+        return raw
+    for field, column in columns:
+        if column not in raw:
+            raise RowError(f"has no column '{column}' for the field '{field}' (it has: {', '.join(raw) or 'none'})")
+    taken = {column for _, column in columns}
+    rest = {name: value for name, value in raw.items() if name not in taken}
+    return {**rest, **{field: raw[column] for field, column in columns}}
+
+
+def columns_of(raw: dict[str, Any], plan: Plan) -> dict[str, Any]:
+    """What stays of the record beside the fields of its form. RowError for one that is absent or no plain value."""
+    for name in plan.keep:
+        if name not in raw:
+            raise RowError(f"has no column '{name}' to keep (it has: {', '.join(raw) or 'none'})")
+        if not isinstance(raw[name], str | int | float | bool | None):
+            raise RowError(f"'{name}' is kept, so it must be a text, a number, true or false, not {raw[name]!r}")
+    return plan.redaction.of({name: raw[name] for name in plan.keep})[0]
+
+
 def _kept(chunk: Chunk, line: int, raw: Any, plan: Plan, layout: formats.Layout | None) -> Kept:
+    raw = renamed(raw, plan.columns)
     written = layout or rows.layout_of(raw, plan.form)
     row, repairs = rows.normalise(raw, plan.form, written, plan.redaction)
     if chunk.cluster and "cluster" not in written.labels(raw):
         row["cluster"] = chunk.cluster
     given = "id" in written.labels(raw)
     key = rows.content_key(row) if given or "category" in row else row["id"]  # which was made from the content
-    whole = {"task": plan.form, "tags": list(plan.tags), **row, "origin": {"file": chunk.file, "line": line}}
+    origin = {"file": chunk.file, "line": line}
+    whole = {**columns_of(raw, plan), "task": plan.form, "tags": list(plan.tags), **row, "origin": origin}
     return Kept(
         line,
         LINE.encode(whole),
@@ -145,7 +177,7 @@ def _kept(chunk: Chunk, line: int, raw: Any, plan: Plan, layout: formats.Layout 
         whole["task"],
         tuple(map(str, whole["tags"])),
         tuple(repairs),
-        tuple(rows.unused_fields(raw, row, written)),
+        tuple(rows.unused_fields(raw, whole, written)),
         rows.words(row),
     )
 

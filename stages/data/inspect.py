@@ -31,6 +31,10 @@ STAGES = {  # form -> the kind of stage that would be trained on it
     "prompt": "ppo",
 }
 
+JUDGED = (  # fields of a row that say what is right, for a person to see
+    "label", "votes", "answer", "choices", "check", "harmful", "constraints", "labels", "references",
+)  # fmt: skip
+
 
 @dataclass
 class Inspection:
@@ -175,7 +179,7 @@ def rendered(row: dict[str, Any]) -> str:
     answers |= {f"answer {place}": answer for place, answer in enumerate(row.get("answers", []), 1)}
     begun = _template().render(messages=asked, add_generation_prompt="messages" not in row)
     said = "".join(f"\n--- {name}\n{answer}" for name, answer in answers.items())
-    judged = {name: row[name] for name in ("label", "votes", "answer", "choices", "check", "harmful") if name in row}
+    judged = {name: row[name] for name in JUDGED if name in row}
     return begun + said + (f"\n--- {json.dumps(judged, ensure_ascii=False)}" if judged else "")
 
 

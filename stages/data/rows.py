@@ -12,7 +12,8 @@ repaired, or raises RowError. Repairs change white space and control characters;
 | ranking | prompt: turns; answers: from the best to the worst |
 | votes | prompt: turns; a and b: answers; votes: [{by, prefers: a, b or tie, strength: 1 to 3 if known}] |
 | prompt | prompt: turns |
-| choice, generate, refusal | what is only measured: a prompt with choices and the answer, a check, or harmful |
+| choice, generate, refusal, constraints, classification, overlap | what is only measured: a prompt with choices and |
+| | the answer, a check, harmful, constraints, labels and the right one, or reference texts |
 """
 
 import hashlib
@@ -238,8 +239,12 @@ def choice(content: dict[str, Any], repairs: Repairs) -> dict[str, Any]:
 
 def generate(content: dict[str, Any], repairs: Repairs) -> dict[str, Any]:
     """{"prompt", "check": {"type": ...}}."""
+    from stages.evaluation.checks import problem
+
     if not isinstance(content["check"], dict) or "type" not in content["check"]:
         raise RowError(f"'check' must be an object with a 'type', not {content['check']!r}")
+    if found := problem(content["check"]):
+        raise RowError(f"'check': {found}")
     return {"prompt": _prompt(content, repairs), "check": content["check"]}
 
 
@@ -249,6 +254,39 @@ def refusal(content: dict[str, Any], repairs: Repairs) -> dict[str, Any]:
         raise RowError(f"'harmful' must be true or false, not {content['harmful']!r}")
     asked = {"prompt": _prompt(content, repairs), "harmful": content["harmful"]}
     return {**asked, "category": content.get("category", "other"), "seen_category": content.get("seen_category", False)}
+
+
+def constraints(content: dict[str, Any], repairs: Repairs) -> dict[str, Any]:
+    """{"prompt", "constraints": [{"type": ...}, ...]}."""
+    from stages.evaluation.constraints import problem
+
+    if found := problem(content["constraints"]):
+        raise RowError(found)
+    return {"prompt": _prompt(content, repairs), "constraints": content["constraints"]}
+
+
+def classification(content: dict[str, Any], repairs: Repairs) -> dict[str, Any]:
+    """{"prompt", "labels", "label"}; the label is one of the labels."""
+    labels, label = content["labels"], content["label"]
+    if not isinstance(labels, list) or len(labels) < 2 or not all(isinstance(x, str) and x.strip() for x in labels):
+        raise RowError("'labels' must be a list of at least two non-empty strings")
+    if len(set(labels)) < len(labels):
+        raise RowError("'labels' holds the same label twice")
+    if label not in labels:
+        raise RowError(f"'label' must be one of {', '.join(labels)}, not {label!r}")
+    return {"prompt": _prompt(content, repairs), "labels": labels, "label": label}
+
+
+def overlap(content: dict[str, Any], repairs: Repairs) -> dict[str, Any]:
+    """{"prompt", "references"}: texts; one text alone becomes a list."""
+    given = content["references"]
+    texts = [given] if isinstance(given, str) else given
+    if not isinstance(texts, list) or not texts:
+        raise RowError("'references' must be a text or a list of at least one text")
+    return {
+        "prompt": _prompt(content, repairs),
+        "references": [_text({"references": text}, "references", repairs) for text in texts],
+    }
 
 
 FORMATS: dict[str, Callable[[dict[str, Any], Repairs], dict[str, Any]]] = {
@@ -262,8 +300,12 @@ FORMATS: dict[str, Callable[[dict[str, Any], Repairs], dict[str, Any]]] = {
     "choice": choice,
     "generate": generate,
     "refusal": refusal,
+    "constraints": constraints,
+    "classification": classification,
+    "overlap": overlap,
 }
-MEASURED_ONLY = ("choice", "generate", "refusal")  # formats that no stage trains on
+# Formats that no stage trains on.
+MEASURED_ONLY = ("choice", "generate", "refusal", "constraints", "classification", "overlap")
 TEXTS = ("text", "chosen", "rejected", "completion", "a", "b")
 NEEDS = {
     "chat": ("prompt", "response"),
@@ -276,6 +318,9 @@ NEEDS = {
     "choice": ("prompt", "choices", "answer"),
     "generate": ("prompt", "check"),
     "refusal": ("prompt", "harmful"),
+    "constraints": ("prompt", "constraints"),
+    "classification": ("prompt", "labels", "label"),
+    "overlap": ("prompt", "references"),
 }
 EXAMPLES = {
     "chat": '{"messages": [{"role": "user", "content": ...}, ...]} or {"prompt": ..., "response": ...}',
@@ -288,4 +333,7 @@ EXAMPLES = {
     "choice": '{"prompt": ..., "choices": [...], "answer": 0}',
     "generate": '{"prompt": ..., "check": {"type": ...}}',
     "refusal": '{"prompt": ..., "harmful": true}',
+    "constraints": '{"prompt": ..., "constraints": [{"type": "words", "max": 50}]}',
+    "classification": '{"prompt": ..., "labels": ["spam", "ham"], "label": "ham"}',
+    "overlap": '{"prompt": ..., "references": ["a good answer", "another"]}',
 }

@@ -90,13 +90,13 @@ def read_bytes(policy: "Policy", text: str, ids: list[int], max_length: int) -> 
 def result(row: Row, nats: float, tokens: int, size: int, unit: str) -> Scored:
     count = size if unit == "byte" else tokens
     told = f"perplexity {math.exp(nats / count):.2f}"
-    values = {"nats": nats, "bytes": float(size)}
+    values = {"bytes": float(size)}
     return scored(row, nats / count, weight=float(count), prompt=row["text"][:PROMPT_SHOWN], answer=told, values=values)
 
 
 def bits_per_byte(items: list[Scored]) -> dict[str, Any]:
     """Bits for each byte of all texts together, with its interval."""
     sizes = np.array([item.values["bytes"] for item in items])
-    bits = np.array([item.values["nats"] for item in items]) / sizes / math.log(2)
+    bits = np.array([item.score * item.weight for item in items]) / sizes / math.log(2)
     found = estimate(Items([item.item for item in items], [item.cluster for item in items], bits, sizes), "mean")
     return {"value": found.value, "low": found.low, "high": found.high, "n": found.n}

@@ -116,6 +116,40 @@ def test_limit_is_read(evaluate):
     assert json.loads((folder / "summary.json").read_text())["domain"]["n"] == 2
 
 
+LEVELS = {"texts": [{**row, "level": "hard" if k else "easy", "year": 2000 + k % 2} for k, row in enumerate(
+    DATA["texts"])]}  # fmt: skip
+
+
+def test_results_are_sliced_by_any_column(evaluate):
+    _, folder, _ = evaluate({"domain": Suite("perplexity", "texts", slices=["level", "year"])}, LEVELS)
+    found = json.loads((folder / "summary.json").read_text())["domain"]["slices"]
+    assert {name: one["n"] for name, one in found.items()} == {"level=easy": 1, "level=hard": 3, "year=2000": 2,
+                                                               "year=2001": 2}  # fmt: skip
+
+
+def test_an_item_without_the_column_is_in_a_slice_of_its_own(evaluate):
+    data = {"texts": [*LEVELS["texts"], {"id": "x", "text": "Who?", "slices": {"family": "MIT"}}]}
+    suite = Suite("perplexity", "texts", slices=["level"], outside=["level=easy"])
+    _, folder, _ = evaluate({"domain": suite}, data)
+    found = json.loads((folder / "summary.json").read_text())["domain"]
+    assert {name: one["n"] for name, one in found["slices"].items()} == {
+        "family=MIT": 1, "level=(none)": 1, "level=easy": 1, "level=hard": 3,
+    }  # fmt: skip
+    assert "gap" in found["details"]["metrics"]  # `outside` sees them as any other slice
+
+
+@pytest.mark.parametrize(
+    ("column", "message"),
+    [("levle", "eval.suites.s.slices: no item has a column 'levle' .*did you mean level?"),
+     ("colour", "no item has a column 'colour' .*they have id, level, text, year .*`keep` of a data set"),
+     ("tags", "no item has a column 'tags' with texts or numbers")],
+)  # fmt: skip
+def test_a_column_that_no_item_has_is_named(evaluate, column, message):
+    with pytest.raises(ConfigError, match=message):
+        evaluate({"s": Suite("perplexity", "texts", slices=[column])},
+                 {"texts": [{**row, "tags": ["a"]} for row in LEVELS["texts"]]})  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("suite", "message"),
     [

@@ -67,6 +67,64 @@ def test_what_is_only_measured_is_held_out(tmp_path):
     assert not train and held[0]["category"] == "other" and held[0]["seen_category"] is False
 
 
+QUIZ = [{"question": f"Is {i} even?", "choices": ["yes", "no"], "answer": i % 2, "level": "hard", "n": i}
+        for i in range(4)]  # fmt: skip
+
+
+def test_columns_are_read_under_their_own_names_and_further_ones_stay(tmp_path):
+    file = write(tmp_path / "a.jsonl", QUIZ)
+    columns, keep = {"prompt": "question"}, ["level", "n"]
+    for form in ("choice", "auto"):
+        _, held, _, quality, _ = prepare(tmp_path, files=[file], format=form, columns=columns, keep=keep, holdout=1.0)
+        assert [(row["prompt"][0]["content"], row["answer"], row["level"], row["n"]) for row in held] == [
+            (row["question"], row["answer"], "hard", row["n"]) for row in QUIZ
+        ]
+        assert quality["unused_fields"] == {}
+
+
+def test_a_kept_column_does_not_make_the_same_row_another(tmp_path):
+    rows = [{**GOOD[0], "level": "hard"}, {**GOOD[0], "level": "easy"}]
+    train, *_ = prepare(tmp_path, files=[write(tmp_path / "a.jsonl", rows)], keep=["level"])
+    assert [row["level"] for row in train] == ["hard"]
+
+
+def test_a_kept_column_is_redacted_too(tmp_path):
+    rows = [{**GOOD[0], "by": "ana@example.com"}]
+    train, *_ = prepare(tmp_path, files=[write(tmp_path / "a.jsonl", rows)], keep=["by"], redact=["email"])
+    assert "ana@example.com" not in train[0]["by"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"columns": {"prompt": "asked"}}, "a.jsonl, line 1: .*no column 'asked' for the field 'prompt' .*question"),
+        ({"columns": {"prompt": "question"}, "keep": ["levl"]}, "a.jsonl, line 1: .*no column 'levl' to keep"),
+        ({"columns": {"prompt": "question"}, "keep": ["tags2"]}, "'tags2' is kept, so it must be a text, a number"),
+    ],
+)
+def test_a_column_that_is_not_there_names_file_and_line(tmp_path, fields, message):
+    file = write(tmp_path / "a.jsonl", [{**row, "tags2": ["x"]} for row in QUIZ])
+    with pytest.raises(DataError, match=message):
+        prepare(tmp_path, files=[file], format="choice", **fields)
+
+
+@pytest.mark.parametrize(
+    ("form", "row", "message"),
+    [
+        ("generate", {"check": {"type": "regex", "pattern": "("}}, "'check': .*unterminated"),
+        ("constraints", {"constraints": [{"type": "words"}]}, "give `min`, `max` or both"),
+        ("classification", {"labels": ["a", "b"], "label": "c"}, "'label' must be one of a, b"),
+        ("overlap", {"references": []}, "'references' must be a text or a list"),
+    ],
+)
+def test_an_item_that_cannot_be_measured_names_file_and_line(tmp_path, form, row, message):
+    good = {"generate": {"check": {"type": "numeric", "answer": 3}}, "constraints": {"constraints": [{"type": "json"}]},
+            "classification": {"labels": ["a", "b"], "label": "a"}, "overlap": {"references": "x"}}  # fmt: skip
+    file = write(tmp_path / "a.jsonl", [{"prompt": "p", **good[form]}, {"prompt": "q", **row}])
+    with pytest.raises(DataError, match=f"a.jsonl, line 2: .*{message}"):
+        prepare(tmp_path, files=[file], format=form)
+
+
 def test_limit_keeps_the_first_rows(tmp_path):
     train, *_, quality, _ = prepare(tmp_path, files=[write(tmp_path / "a.jsonl", [GOOD[0], *GOOD])], limit=3)
     assert [row["messages"][0]["content"] for row in train] == ["Question 0?", "Question 1?", "Question 2?"]

@@ -69,6 +69,9 @@ MEASURED = (
     measured("choice", ("choices", "answer")),
     measured("generate", ("check",)),
     measured("refusal", ("harmful",), ("category", "seen_category")),
+    measured("constraints", ("constraints",)),
+    measured("classification", ("labels", "label")),
+    measured("overlap", ("references",)),
 )
 LAYOUTS = (
     Layout("ranking", "ranking", "ranking", _is_ranking, _ranking, _as_prompted,

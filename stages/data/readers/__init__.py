@@ -13,9 +13,9 @@ from typing import Any
 from pipeline.errors import ConfigError, DataError
 from stages.data.readers import array, folders, lines, tables
 from stages.data.readers.errors import RowError
-from stages.data.readers.opening import CODECS, Source
+from stages.data.readers.opening import CODECS, Source, on_disk
 
-__all__ = ["RowError", "Source", "endings", "expand", "kind_of", "read", "records"]
+__all__ = ["RowError", "Source", "endings", "expand", "kind_of", "on_disk", "read", "records"]
 
 
 def as_is(row: Any) -> Any:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import ConfigError, DataError
-from stages.data.readers.opening import Source
+from stages.data.readers.opening import PACKAGE, Source
 
 HUB = re.compile(r"hub:(?P<name>[\w.-]+(?:/[\w.-]+)?)@(?P<revision>[0-9a-f]{40})(?:/(?P<config>[^/]+))?")
 HUB_FORM = "hub:OWNER/NAME@COMMIT, with all 40 digits of the commit"
@@ -20,7 +20,7 @@ def expand(name: str, endings: Iterable[str]) -> list[str]:
 
     ConfigError when there is none, or when one of a folder is of a kind that no reader knows.
     """
-    if name.startswith("hub:") or is_saved(name):
+    if name.startswith(("hub:", PACKAGE)) or is_saved(name):
         return [name]
     if glob.has_magic(name) and not os.path.exists(name):
         found = sorted(path for path in glob.glob(name, recursive=True) if os.path.isfile(path))

@@ -3,6 +3,7 @@
 import codecs
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
 CODECS = {".gz": "gzip", ".zst": "zstd"}
 BLOCK = 2**20
+PACKAGE = "package:"  # begins the name of a file that an installed package carries
 LONGEST = 2**28  # bytes of one line or record
 SALVAGE = "on_error: salvage"
 
@@ -44,13 +46,25 @@ class Broken(Exception):
     """The file cannot be decompressed any further."""
 
 
+def on_disk(name: str) -> str:
+    """Where a file is: `package:DISTRIBUTION/PATH` is one that an installed package carries. ConfigError without it."""
+    if not name.startswith(PACKAGE):
+        return name
+    package, _, path = name.removeprefix(PACKAGE).partition("/")
+    try:
+        return str(distribution(package).locate_file(path))
+    except PackageNotFoundError:
+        raise ConfigError(f"{name}: the package '{package}' is not installed; install it, or correct `files`") from None
+
+
 def raw_file(source: Source) -> "pa.NativeFile":
     """The file as it is on disk, for readers that seek. ConfigError when it cannot be opened."""
     import pyarrow as pa
 
     try:
-        with open(source.path, "rb"):  # the system's own words: Arrow wraps them in others
-            return pa.OSFile(source.path, "rb")
+        path = on_disk(source.path)
+        with open(path, "rb"):  # the system's own words: Arrow wraps them in others
+            return pa.OSFile(path, "rb")
     except OSError as error:
         raise ConfigError(f"{source.path}: {error.strerror}; correct the path in `files`") from error
 

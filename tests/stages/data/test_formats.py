@@ -12,7 +12,7 @@ from pipeline.errors import ConfigError
 from stages.data import formats
 from stages.data.formats import detect, find, from_internal, named, to_internal
 from stages.data.readers import RowError
-from stages.data.rows import normalise
+from stages.data.rows import MEASURED_ONLY, normalise
 
 TASK = {"id": 7, "data": {"prompt": "Hi", "answer1": "Hello", "answer2": "Go away"}}
 ITEMS = [{"id": "x", "title": "X", "body": "Hello"}, {"id": "y", "title": "Y", "body": "Go away"}]
@@ -78,7 +78,10 @@ EXAMPLES = [  # (layout, family, form, a row as files have it)
     ("text", "text", "text", {"text": "A document.", "meta": {"page": 3}}),
     ("choice", "choice", "choice", {"prompt": "Hi", "choices": ["x", "y"], "answer": 1}),
     ("refusal", "refusal", "refusal", {"prompt": "Hi", "harmful": False, "category": "other"}),
-    ("generate", "generate", "generate", {"prompt": "Hi", "check": {"type": "contains"}}),
+    ("generate", "generate", "generate", {"prompt": "Hi", "check": {"type": "contains", "all": ["x"]}}),
+    ("constraints", "constraints", "constraints", {"prompt": "Hi", "constraints": [{"type": "title"}]}),
+    ("classification", "classification", "classification", {"prompt": "Hi", "labels": ["x", "y"], "label": "y"}),
+    ("overlap", "overlap", "overlap", {"prompt": "Hi", "references": ["x"]}),
     ("labelstudio_pairwise", "labelstudio", "votes", {**TASK, "annotations": [VOTE]}),
     ("labelstudio_ranker", "labelstudio", "ranking", {"data": {"prompt": "Hi", "items": ITEMS},
                                                         "annotations": [RANK, RANK]}),
@@ -290,5 +293,4 @@ def test_the_page_has_a_row_of_every_layout():
 def test_the_page_lists_the_layouts_in_the_order_in_which_they_are_tried():
     table = PAGE.partition("| format | layout |")[2].partition("\n\n")[0]
     listed = re.findall(r"^\|[^|]*\| `(\w+)`", table, re.M)
-    measured = {"choice", "generate", "refusal"}
-    assert listed == list(dict.fromkeys(x.name for x in formats.LAYOUTS if x.name not in measured))
+    assert listed == list(dict.fromkeys(x.name for x in formats.LAYOUTS if x.name not in MEASURED_ONLY))

@@ -137,6 +137,9 @@ MEASURING = {
     "choice": {"choices": ["All of them", "None"], "answer": 0},
     "generate": {"check": {"type": "exact", "answer": "All of them"}},
     "refusal": {"harmful": True},
+    "constraints": {"constraints": [{"type": "title"}]},
+    "classification": {"labels": ["All of them", "None"], "label": "None"},
+    "overlap": {"references": ["All of them"]},
     "preference": {"chosen": "All of them", "rejected": "None"},
 }
 TRAINING = {

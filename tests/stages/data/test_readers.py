@@ -6,6 +6,7 @@ import io
 import json
 import tracemalloc
 from contextlib import suppress
+from types import SimpleNamespace
 
 import openpyxl
 import pyarrow as pa
@@ -14,7 +15,7 @@ import pytest
 import zstandard
 
 from pipeline.errors import ConfigError, DataError
-from stages.data.readers import RowError, expand, read
+from stages.data.readers import RowError, expand, opening, read
 
 
 def test_json_lines_keep_their_line_numbers(tmp_path):
@@ -288,6 +289,22 @@ def test_a_salvage_sets_lines_aside_that_are_not_utf8(tmp_path):
     path.write_bytes(b'{"text": "ok"}\n{"text": "caf\xe9"}\n{"text": "too"}\n')
     rows = dict(read(str(path), salvage=True))
     assert rows[1] == {"text": "ok"} and rows[3] == {"text": "too"} and "0xe9" in str(rows[2])
+
+
+def test_a_file_that_an_installed_package_carries(tmp_path, monkeypatch):
+    (tmp_path / "quiz").mkdir()
+    (tmp_path / "quiz" / "items.jsonl").write_text('{"text": "one"}\n')
+    installed = {"acme-quiz": SimpleNamespace(locate_file=tmp_path.joinpath)}
+    monkeypatch.setattr(opening, "distribution", installed.__getitem__)
+    name = "package:acme-quiz/quiz/items.jsonl"
+    assert expand(name) == [name] and list(read(name)) == [(1, {"text": "one"})]
+    with pytest.raises(ConfigError, match=r"package:acme-quiz/quiz/item.jsonl: No such file or directory"):
+        list(read("package:acme-quiz/quiz/item.jsonl"))
+
+
+def test_a_package_that_is_not_installed_is_named():
+    with pytest.raises(ConfigError, match=r"package:no-such/a.jsonl: the package 'no-such' is not installed"):
+        list(read("package:no-such/a.jsonl"))
 
 
 def test_what_json_cannot_hold_is_an_error_of_its_line(tmp_path):

@@ -74,7 +74,16 @@ def test_an_id_depends_on_the_content_alone():
         ("choice", {"prompt": "a", "choices": ["x", "y"], "answer": True}, "whole number"),
         ("choice", {"prompt": "a", "choices": ["x", "y"], "answer": 0, "slices": []}, "'slices' must be an object"),
         ("generate", {"prompt": "a", "check": "b"}, "an object with a 'type'"),
+        ("generate", {"prompt": "a", "check": {"type": "exakt"}}, "'check': type 'exakt' is unknown"),
         ("refusal", {"prompt": "a", "harmful": "yes"}, "must be true or false"),
+        ("constraints", {"prompt": "a", "constraints": []}, "`constraints` is a list of at least one"),
+        ("constraints", {"prompt": "a", "constraints": [{"type": "wrds"}]}, "'wrds' is unknown; did you mean words"),
+        ("classification", {"prompt": "a", "labels": ["x"], "label": "x"}, "at least two"),
+        ("classification", {"prompt": "a", "labels": ["x", "x"], "label": "x"}, "same label twice"),
+        ("classification", {"prompt": "a", "labels": ["x", "y"], "label": "z"}, "must be one of x, y, not 'z'"),
+        ("classification", {"prompt": "a", "label": "z"}, "has no field 'labels'"),
+        ("overlap", {"prompt": "a", "references": []}, "a text or a list of at least one text"),
+        ("overlap", {"prompt": "a", "references": ["b", " "]}, "'references' is empty"),
     ],
 )
 def test_what_cannot_be_used_says_why(format, raw, says):
