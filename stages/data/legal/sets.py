@@ -380,6 +380,27 @@ def general_heldout_checks(options: SideOptions, seed: int) -> Iterator[dict[str
         yield {**row, "cluster": group, "tags": ["general"], "slices": {"task": row["task"]}}
 
 
+@dataclass
+class ConstraintOptions:
+    """`general_heldout_constraints` has no options: it is taken whole."""
+
+
+@builder(
+    "general_heldout_constraints",
+    format="constraints",
+    options=ConstraintOptions,
+    packages=(),
+    files=(AUTHORED / "general_heldout_constraints.jsonl",),
+    attribution=credit("authored"),
+)
+def general_heldout_constraints(options: ConstraintOptions, seed: int) -> Iterator[dict[str, Any]]:
+    """Prompts with one to three constraints on the form of the answer, in the manner of IFEval."""
+    from stages.data.legal import talk
+
+    for row in talk.authored("general_heldout_constraints"):
+        yield {**row, "tags": ["general"], "slices": {"constraints": len(row["constraints"])}}
+
+
 @builder(
     "safety_heldout",
     format="refusal",

@@ -10,7 +10,8 @@ from stages.data import similar
 TRAINING = ("legal_sft", "legal_domain", "legal_general_text", "legal_pairs")
 MEASURED = (
     "legal_heldout_text", "legal_heldout_category", "legal_heldout_conditions", "legal_heldout_compat",
-    "legal_heldout_pairs", "general_heldout_text", "general_heldout_checks", "safety_heldout",
+    "legal_heldout_pairs", "general_heldout_text", "general_heldout_checks", "general_heldout_constraints",
+    "safety_heldout",
     "legal_heldout_paraphrases",
 )  # fmt: skip
 DEV = ("legal_heldout_text", "legal_heldout_category", "legal_heldout_conditions", "legal_heldout_compat",
@@ -199,6 +200,15 @@ def test_measured_pairs_have_the_parts_of_training(built, split):
     parts = Counter(row["slices"]["part"] for row in rows)
     assert parts.keys() == {"legal", "general", "safety"} and min(parts.values()) >= 38
     assert {row["slices"].get("seen_category") for row in rows} == {None, "yes", "no"}
+
+
+def test_instructions_with_constraints_ask_for_every_type(built):
+    from stages.evaluation.constraints import TYPES, problem
+
+    rows = built("general_heldout_constraints")
+    assert len(rows) >= 60 and not [row["id"] for row in rows if problem(row["constraints"])]
+    assert {given["type"] for row in rows for given in row["constraints"]} == set(TYPES)
+    assert Counter(row["slices"]["constraints"] for row in rows).keys() == {1, 2, 3}
 
 
 @pytest.mark.parametrize("split", ["heldout", "dev"])
