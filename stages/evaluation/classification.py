@@ -124,5 +124,5 @@ def remarks(items: list[Scored]) -> list[str]:
     lost = sum(item.answer.startswith(NO_LABEL) for item in items)
     mistaken = Counter((item.reference, item.answer) for item in items
                        if not item.score and not item.answer.startswith(NO_LABEL)).most_common(1)  # fmt: skip
-    told = [f"Mistaken most often: {right} for {said} ({count} times)." for (right, said), count in mistaken]
+    told = [f"Mistaken most often: {right} for {said} ({count} of {len(items)})." for (right, said), count in mistaken]
     return told + ([f"{lost} of {len(items)} answers name no label or several; they count as wrong."] if lost else [])

@@ -77,7 +77,7 @@ def test_a_written_answer_counts_when_it_names_one_label(policy, asked, monkeypa
 
 def test_what_is_mistaken_most_often_is_told():
     found = Classification().details(items("aaab", "bbaa"), ClassificationParams())
-    assert found["remarks"] == ["Mistaken most often: a for b (2 times)."]
+    assert found["remarks"] == ["Mistaken most often: a for b (2 of 4)."]
 
 
 @pytest.mark.parametrize("row", [{"labels": ["a"], "label": "a"}, {"labels": ["a", "b"], "label": "c"}])
