@@ -1,6 +1,5 @@
 """Executes a plan: nodes from the store or from child processes, gates after each evaluation, the run's record."""
 
-import math
 import shutil
 import time
 from collections.abc import Mapping
@@ -16,7 +15,8 @@ from pipeline.display import Screen, sentence
 from pipeline.errors import DataError, GateRefused, JourneymanError, StageFailed, StoreError
 from pipeline.fingerprint import digest_code, save_cache
 from pipeline.folds import kfold
-from pipeline.graph import Node, above, located, policies, prompts, rivals, where
+from pipeline.graph import Node, above, located, where
+from pipeline.judging import conclude, judge_ready
 from pipeline.manifest import SCHEMA, command_line, environment, now, read_json, write_json
 from pipeline.planner import Plan, inputs_of, stale_roles
 from pipeline.store import FULL, Lock, Store, Stored, checkpoint_step, digests, drop_torn_checkpoints, unwritable
@@ -132,6 +132,7 @@ def _finish(run: Run, error: BaseException | None) -> int:
     save_cache()
     try:
         run.save()
+        conclude(run)
         _report(run)
         run.save()  # with the report's own seconds
     except OSError as failure:
@@ -177,7 +178,7 @@ def _build_all(run: Run) -> None:
             raise _named(known, node) from error
         _note(run, node, stored, status, reason, seconds)
         if node.name.startswith("eval_"):
-            _judge(run, node)
+            judge_ready(run, node)
         if node.name.startswith("check_"):
             _hear(run, node)
     if run.broken:
@@ -381,35 +382,3 @@ def _manifest(run: Run, node: Node, outcome: Outcome, started: str, step: int) -
         "resumed_from_step": first or None,
         **sections,
     }
-
-
-# -- gates --------------------------------------------------------------------------------------------------------
-def _judge(run: Run, node: Node) -> None:
-    """Judge every gate whose results have come by this node; a refused blocking one blocks what is made from its model.
-
-    Results that the store has of later nodes do not count yet, so that a run judges the same whether built or found.
-    """
-    nodes, gates = run.plan.nodes, run.plan.experiment.gates
-    reached = list(nodes.values())[: list(nodes).index(node.name) + 1]
-    results = {n.name.removeprefix("eval_"): n.stored.path for n in reached if n.name.startswith("eval_") and n.stored}
-    judged = {entry["name"] for entry in run.record["gates"]}
-    ready = {
-        name: gate
-        for name, gate in gates.items()
-        if name not in judged and results.keys() >= {gate.stage, *rivals(gate, nodes)}
-    }
-    if not ready:
-        return
-    from pipeline.gates import judge  # numpy and pyarrow, only when there is something to judge
-
-    for result in judge(ready, results, policies(nodes), [name for name in prompts(nodes) if name in results]):
-        run.record["gates"].append({key: _readable(value) for key, value in asdict(result).items()})
-        run.screen.say(f"  {run.screen.status('GATE' if result.passed else 'REFUSED')} {result.sentence}")
-        if not result.passed and result.action == "block":
-            run.blocked.setdefault(result.stage, f"gate {result.sentence}")
-    run.save()
-
-
-def _readable(value: Any) -> Any:
-    """JSON has no infinity: the change against a zero, for example."""
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -4,10 +4,10 @@ import math
 from typing import TYPE_CHECKING
 
 from pipeline.schema import Gate
-from pipeline.statistics import Estimate
 
 if TYPE_CHECKING:
     from pipeline.gates import Comparison
+    from pipeline.statistics import Estimate
 
 
 def relative(found: "Comparison") -> str:
@@ -22,7 +22,7 @@ def relative(found: "Comparison") -> str:
     )
 
 
-def absolute(name: str, gate: Gate, found: Estimate, metric: str, passed: bool) -> str:
+def absolute(name: str, gate: Gate, found: "Estimate", metric: str, passed: bool) -> str:
     assert gate.value is not None
     return (
         f"{name} {_verdict(gate, passed)}: {metric.replace('_', ' ')} of `{gate.stage}` on {gate.suite} is "
@@ -35,8 +35,13 @@ def unrivalled(name: str, gate: Gate) -> str:
     return f"{name} passed: there is no champion yet with which `{gate.stage}` could be compared on {gate.suite}"
 
 
+def size(value: float | None, metric: str) -> str:
+    """The size of a change without its sign; None is beyond all that can be seen."""
+    return "none" if value is None else _delta(value, metric).lstrip("+")
+
+
 def _remark(found: "Comparison") -> str:
-    margin = _size(found.gate.margin, found.metric)
+    margin = size(found.gate.margin, found.metric)
     if found.gate.rule == "improves":
         if found.passed:
             return ""
@@ -52,8 +57,8 @@ def _smallest(found: "Comparison") -> str:
     return _seen("gain" if found.gate.rule == "improves" else "loss", found.seen_from, found.metric)
 
 
-def _seen(what: str, size: float, metric: str) -> str:
-    return f"a {what} is found 8 times in 10 from {_size(size, metric)} on" if math.isfinite(size) else "none is found"
+def _seen(what: str, least: float, metric: str) -> str:
+    return f"a {what} is found 8 times in 10 from {size(least, metric)} on" if math.isfinite(least) else "none is found"
 
 
 def _verdict(gate: Gate, passed: bool) -> str:
@@ -75,7 +80,3 @@ def _number(value: float, metric: str) -> str:
 def _delta(value: float, metric: str) -> str:
     """A change as people read it: per cent for perplexity, else in units of the metric."""
     return f"{100 * value:+.1f} %" if metric == "perplexity" else f"{value:+.3f}"
-
-
-def _size(value: float, metric: str) -> str:
-    return _delta(value, metric).lstrip("+")

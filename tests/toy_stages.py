@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Dict, List, Optional
 
+import pyarrow as pa
+from pyarrow import parquet
+
 from pipeline.context import Context
 from pipeline.errors import ConfigError, DataError
 from pipeline.fingerprint import digest_file
@@ -171,6 +174,10 @@ class Evaluate(Stage):
     def run(self, ctx: Context) -> dict[str, float]:
         value = float((ctx.inputs["model"].path / "model.txt").read_text())
         (ctx.out / "results").mkdir()
-        summary = {name: {"value": value, "metric": "accuracy"} for name in ctx.config.suites}
+        plain = {"value": value, "low": value, "high": value, "metric": "accuracy", "higher_is_better": True}
+        summary = dict.fromkeys(ctx.config.suites, plain)
         (ctx.out / "results" / "summary.json").write_text(json.dumps(summary))
+        columns = {"suite": list(summary), "item": ["q"] * len(summary), "cluster": ["q"] * len(summary)}
+        columns |= {"score": [value] * len(summary), "weight": [1.0] * len(summary)}
+        parquet.write_table(pa.table(columns), ctx.out / "results" / "items.parquet")
         return dict.fromkeys(ctx.config.suites, value)
