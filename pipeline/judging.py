@@ -3,6 +3,7 @@
 numpy and pyarrow are imported only when there is something to judge.
 """
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -53,8 +54,9 @@ def conclude(run: "Run") -> None:
         found = cached_matrix(results, policies(run.plan.nodes), run.store.cache / "matrix")
         write_json(run.folder / "matrix.json", found)
         run.screen.say(told(found))
-    if small := [entry["name"] for entry in run.record["gates"] if entry["too_small"]]:
-        run.screen.say(f"warning: suites too small to see the margin of {', '.join(small)} (as their sentences say)")
+    if small := Counter(entry["suite"] for entry in run.record["gates"] if entry["too_small"]):
+        suites = ", ".join(f"{suite} ({count} gates)" for suite, count in small.items())
+        run.screen.say(f"warning: too few items to see a change of the margin that gates set: {suites}")
 
 
 def told(matrix: Mapping[str, Any]) -> str:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 def relative(found: "Comparison") -> str:
     """`NAME passed: METRIC of STAGE on SUITE is ... against ... of OTHER (change, interval, p)`, and what to know."""
     gate, change, metric = found.gate, found.found, found.metric
-    corrected = f", {_p(found.adjusted_p)} corrected for {found.family} gates" if found.family > 1 else ""
+    corrected = f", corrected for {found.family} gates {_p(found.adjusted_p)}" if found.family > 1 else ""
     return (
         f"{found.name} {_verdict(gate, found.passed)}: {metric.replace('_', ' ')} of `{gate.stage}` on {gate.suite} is "
         f"{_number(change.value, metric)} against {_number(change.other, metric)} of `{found.against}` "
@@ -36,8 +36,10 @@ def unrivalled(name: str, gate: Gate) -> str:
 
 
 def size(value: float | None, metric: str) -> str:
-    """The size of a change without its sign; None is beyond all that can be seen."""
-    return "none" if value is None else _delta(value, metric).lstrip("+")
+    """The size of a change that can be seen; None: no change can."""
+    if value is None:
+        return "nothing"
+    return f"{value:.1g}" if 0 < value < 0.0005 and metric != "perplexity" else _delta(value, metric).lstrip("+")
 
 
 def _remark(found: "Comparison") -> str:
@@ -58,7 +60,9 @@ def _smallest(found: "Comparison") -> str:
 
 
 def _seen(what: str, least: float, metric: str) -> str:
-    return f"a {what} is found 8 times in 10 from {size(least, metric)} on" if math.isfinite(least) else "none is found"
+    if not math.isfinite(least):
+        return f"no {what} would be found, however large"
+    return f"a {what} is found 8 times in 10 from {size(least, metric)} on"
 
 
 def _verdict(gate: Gate, passed: bool) -> str:

@@ -121,7 +121,7 @@ def test_a_run_leaves_it_beside_its_record(chain, execute, project, capfd):
     found = json.loads((folder / "matrix.json").read_text())
     assert [(e["stage"], e["value"]) for e in found["entries"]] == [("base", 0), ("first", 4), ("second", 8)]
     assert found["caused_by"] == {"quiz": None}
-    assert "a change of quiz none" in capfd.readouterr().out
+    assert "a change of quiz nothing" in capfd.readouterr().out
 
 
 def test_a_run_leaves_its_gates_for_machines(chain, execute, project):

@@ -179,7 +179,7 @@ def test_p_of_blocking_losses_of_one_stage_is_corrected_for_their_number(write):
     found = judge({"loss": loss, "b": same, "c": same, "d": same}, results, {})
     assert found[0].passed and (found[0].p, found[0].family) == (mcnemar(0, 7), 4)
     assert [one.adjusted_p for one in found] == holm([mcnemar(0, 7), 1, 1, 1])
-    assert "p 0.016, p 0.062 corrected for 4 gates)" in found[0].sentence
+    assert "p 0.016, corrected for 4 gates p 0.062)" in found[0].sentence
 
 
 def test_only_blocking_losses_of_the_same_stage_count_for_the_correction(write):
