@@ -71,12 +71,12 @@ def schema_problem(schema: Any) -> str:
 
 
 def references(part: Any) -> list[str]:
-    """Every `$ref` in a schema."""
+    """Every `$ref` and `$dynamicRef` in a schema."""
     if isinstance(part, list):
         return [ref for item in part for ref in references(item)]
     if not isinstance(part, dict):
         return []
-    own = [part["$ref"]] if isinstance(part.get("$ref"), str) else []
+    own = [part[name] for name in ("$ref", "$dynamicRef") if isinstance(part.get(name), str)]
     return own + [ref for item in part.values() for ref in references(item)]
 
 

@@ -106,3 +106,11 @@ def test_without_its_library_a_licence_expression_says_what_to_install(monkeypat
     structured.licensing.cache_clear()
     monkeypatch.setitem(sys.modules, "license_expression", None)
     assert "pip install 'journeyman[legal]'" in problem({"type": "licence_expression", "answer": "MIT"})
+
+
+def test_nothing_is_fetched_for_a_schema(monkeypatch):
+    monkeypatch.setattr("urllib.request.urlopen", lambda *args, **kwargs: pytest.fail("asked the network"))
+    far = {"$ref": "https://example.org/s"}
+    assert "leads nowhere" in problem({"type": "json_schema", "schema": {"items": {"$dynamicRef": far["$ref"]}}})
+    with pytest.raises(Exception, match="Unresolvable"):
+        structured.fits_schema("[1]", far)
