@@ -1,9 +1,12 @@
 """Generate and check: the model answers, greedily or as it would be sampled, and a rule says whether that is right."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from pipeline.errors import ConfigError, DataError
+from pipeline.statistics import sampling_share
 from stages.evaluation.checks import describe, passes, problem
 from stages.evaluation.measurement import Measurement, Row, Scored, at_least, scored
 
@@ -37,6 +40,21 @@ class Generate(Measurement):
     def run(self, policy: "Policy", rows: list[Row], params: GenerateParams, micro_batch: int) -> list[Scored]:
         answers = sampled_of(policy, rows, params, micro_batch)
         return [_result(row, written) for row, written in zip(rows, answers, strict=True)]
+
+    def details(self, items: list[Scored], params: GenerateParams) -> dict[str, Any]:
+        """Of sampled answers, how much of their variance is between draws for one prompt."""
+        if params.samples == 1:
+            return {}
+        right = np.array([[round(item.score * params.samples)] for item in items])
+        share = sampling_share((np.arange(params.samples) < right).astype(float))
+        if np.isnan(share):
+            return {"remarks": ["every answer to every prompt got the same score: sampling changes nothing here"]}
+        left = share / (params.samples - share * (params.samples - 1))
+        remark = (
+            f"{share:.0%} of the variance of single answers is between draws for one prompt, the rest between prompts; "
+            f"{params.samples} draws for each leave {left:.0%}"
+        )
+        return {"remarks": [remark]}
 
 
 def _result(row: Row, answers: list[str]) -> Scored:

@@ -1,10 +1,12 @@
 """Generate and check: answers meet their own item's check."""
 
+import numpy as np
 import pytest
 
 from pipeline.errors import ConfigError, DataError
 from stages.evaluation import forward
 from stages.evaluation.generate import Generate, GenerateParams
+from stages.evaluation.measurement import Scored
 
 
 def test_each_answer_meets_its_own_check(policy, questions, monkeypatch):
@@ -44,3 +46,32 @@ def test_sampled_answers_count_by_the_share_that_is_right_and_are_the_same_each_
 def test_several_greedy_answers_would_be_one():
     with pytest.raises(ConfigError, match="samples=2: greedy answers are all the same; set temperature"):
         GenerateParams(samples=2)
+
+
+def answered(*scores):
+    return [Scored(f"i{k}", f"i{k}", score) for k, score in enumerate(scores)]
+
+
+@pytest.mark.parametrize(
+    ("scores", "remark"),
+    [
+        ((0.5, 0.5, 0.5, 0.5), "100% of the variance of single answers is between draws for one prompt"),
+        ((0, 1, 0, 1), "0% of the variance"),
+        ((1, 1, 1), "every answer to every prompt got the same score"),
+    ],
+)
+def test_sampled_answers_say_where_their_variance_is(scores, remark):
+    (found,) = Generate().details(answered(*scores), GenerateParams(temperature=1.0, samples=4))["remarks"]
+    assert found.startswith(remark)
+
+
+def test_what_draws_leave_of_the_variance_follows_from_their_number():
+    """Half within prompts, half between: the mean of four draws keeps an eighth within, a fifth of what is left."""
+    rng = np.random.default_rng(0)
+    right = rng.binomial(4, rng.beta(0.5, 0.5, 20000)) / 4  # intra-class correlation 1 / (1 + 0.5 + 0.5)
+    (found,) = Generate().details(answered(*right), GenerateParams(temperature=1.0, samples=4))["remarks"]
+    assert found.startswith("50% of the variance") and found.endswith("4 draws for each leave 20%")
+
+
+def test_one_answer_for_each_prompt_has_no_such_variance():
+    assert Generate().details(answered(1, 0), GenerateParams()) == {}
