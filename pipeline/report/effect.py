@@ -110,7 +110,7 @@ def cell(result: dict[str, Any], change: Change | str | None) -> Cell:
     tone = judge(result, change)
     word = {"good": "better", "bad": "worse", "flat": "no clear change"}[tone]
     arrow = "▲" if change.change > 0 else "▼" if change.change < 0 else "•"
-    return Cell(value, span, words.change_value(metric, change), words.change_span(change), tone, word, arrow)
+    return Cell(value, span, words.change_value(metric, change), words.change_span(metric, change), tone, word, arrow)
 
 
 def judge(result: dict[str, Any], change: Change) -> str:
@@ -151,5 +151,5 @@ def extreme(found: Effect, tone: str) -> Extreme | None:
     move = found.last[suites[0]]
     metric = str(move.after.get("metric"))
     before, after = (words.metric_value(metric, summary.get("value")) for summary in (move.before, move.after))
-    change, span = words.change_value(metric, move.change), words.change_span(move.change)
+    change, span = words.change_value(metric, move.change), words.change_span(metric, move.change)
     return Extreme(words.title(suites[0]), before, after, change, span)

@@ -23,7 +23,7 @@ def _judge(node: Node, summary: dict[str, Any]) -> dict[str, Any]:
             ("Pairs held out", f"{words.count(summary['pairs'])}{_ties(summary['tied'])}"),
             ("Calibration error", f"{words.share(calibration['ece'])} (0 % where probabilities are true)"),
             ("Brier score", f"{calibration['brier']:.3f} (0.250 for a coin)"),
-            ("Follows the length", f"rank correlation {minus(format(summary['length_correlation'], '+.2f'))}"),
+            ("Follows the length", f"rank correlation {words.minus(format(summary['length_correlation'], '+.2f'))}"),
             *_unsure(summary),
             *_scales(node),
         ],
@@ -36,11 +36,6 @@ def _judge(node: Node, summary: dict[str, Any]) -> dict[str, Any]:
         ] if node.section("annotators") else [],
         "alarms": [{"name": "", "detail": "", **alarm} for alarm in node.section("alarms")],
     }  # fmt: skip
-
-
-def minus(text: str) -> str:
-    """A number with a true minus."""
-    return text.replace("-", "−")
 
 
 def _ties(count: int) -> str:
@@ -65,7 +60,7 @@ def _scales(node: Node) -> list[tuple[str, str]]:
     if not said:
         return []
     each = "; ".join(
-        f"mean {minus(format(part['mean'], '.3g'))}, scale {part['scale']:.3g}" for part in said["members"]
+        f"mean {words.minus(format(part['mean'], '.3g'))}, scale {part['scale']:.3g}" for part in said["members"]
     )
     return [("Reward 0", f"mean raw score of {words.count(said['count'])} {said['answers']}"), ("Raw scores", each)]
 

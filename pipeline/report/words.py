@@ -12,7 +12,15 @@ METRICS = {
     "refusal_rate": "share of harmful requests that the model declines",
     "over_refusal_rate": "share of harmless requests, worded like harmful ones, that the model declines",
     "preference_accuracy": "share of pairs where the model finds the preferred answer likelier than the other",
+    "agreement": "share of pairs of wordings of one question that get the same answer",
+    "drop": "what is lost when a question is changed in a way that should not matter",
+    "brier": "mean squared distance of the model's confidence from the outcome; 0.25 for always one half",
 }
+DIGITS = {  # after the point, for what is no share
+    "perplexity": 2, "bits_per_byte": 3, "brier": 3, "brier_scaled": 3, "ece": 3, "ece_scaled": 3, "aurc": 3, "mcc": 3,
+    "temperature": 2,
+}  # fmt: skip
+RELATIVE = ("perplexity",)  # whose change is a share of the other value
 RULES = {
     "majority": "always the commonest answer",
     "always_yes": "always yes",
@@ -22,7 +30,7 @@ LEVELS = {"error": "error", "warning": "warning", "info": "note"}  # of a findin
 
 
 class Change(NamedTuple):
-    """After against before with its 95 % interval: relative for perplexity, a difference of shares otherwise."""
+    """After against before with its 95 % interval: relative for perplexity, a difference otherwise."""
 
     change: float
     low: float
@@ -41,31 +49,42 @@ def finite(value: Any) -> float | None:
 
 
 def metric_value(metric: str, value: Any) -> str:
-    """11.72 for a perplexity, 72.4 % for a share, an en dash for nothing."""
+    """11.72 for what is no share (`DIGITS`), 72.4 % for a share, an en dash for nothing."""
     number = finite(value)
     if number is None:
         return "–"
-    return f"{number:.2f}" if metric == "perplexity" else f"{100 * number:.1f} %"
+    return minus(f"{number:.{DIGITS[metric]}f}" if metric in DIGITS else f"{100 * number:.1f} %")
 
 
 def interval(metric: str, low: Any, high: Any) -> str:
     if finite(low) is None or finite(high) is None:
         return ""
-    unit = "" if metric == "perplexity" else " %"
+    unit = "" if metric in DIGITS else " %"
     return f"{metric_value(metric, low).removesuffix(' %')} to {metric_value(metric, high).removesuffix(' %')}{unit}"
 
 
-def signed(value: float) -> str:
-    """A share as a signed number of hundredths, with a true minus: 0.123 -> +12.3."""
-    return f"{100 * value:+.1f}".replace("-", "−")
+def minus(text: str) -> str:
+    """A number with a true minus."""
+    return text.replace("-", "−")
+
+
+def signed(metric: str, value: float) -> str:
+    """A change without its unit: 0.123 is +12.3 of a share or of a perplexity, +0.123 of a metric like Brier's."""
+    if metric in DIGITS and metric not in RELATIVE:
+        return minus(f"{value:+.{DIGITS[metric]}f}")
+    return minus(f"{100 * value:+.1f}")
 
 
 def change_value(metric: str, change: Change) -> str:
-    return signed(change.change) + (" %" if metric == "perplexity" else " pts")
+    return signed(metric, change.change) + change_unit(metric)
 
 
-def change_span(change: Change) -> str:
-    return f"{signed(change.low)} to {signed(change.high)}"
+def change_unit(metric: str) -> str:
+    return " %" if metric in RELATIVE else "" if metric in DIGITS else " pts"
+
+
+def change_span(metric: str, change: Change) -> str:
+    return f"{signed(metric, change.low)} to {signed(metric, change.high)}"
 
 
 def share(value: Any) -> str:
@@ -132,6 +151,12 @@ def score_word(metric: str, score: Any) -> str:
         return f"{number:.2f} nats per token"
     if metric.endswith("refusal_rate"):
         return "declined" if number >= 0.5 else "answered"
+    if metric == "agreement":
+        return f"agrees with {share(number)} of the other wordings"
+    if metric == "drop":
+        return "lost by the change" if number > 0 else "won by the change" if number < 0 else "not changed by it"
+    if metric == "brier":
+        return f"squared error {number:.3f}"
     if metric == "preference_accuracy":
         return "prefers the right one" if number >= 0.5 else "prefers the wrong one"
     return "right" if number >= 0.5 else "wrong"
