@@ -53,6 +53,12 @@ def test_a_loss_is_put_down_to_the_stage_that_caused_it(measured):
     assert matrix(measured, CHAIN)["caused_by"] == {"facts": "domain", "text": "dpo", "refusal": None}
 
 
+def test_a_gain_is_nobody_s_fault(measured):
+    up_to_domain = {stage: measured[stage] for stage in ("base", "sft", "domain")}
+    found = matrix(up_to_domain, CHAIN)
+    assert entry(found, "domain", "text")["against_input"]["p"] < 0.01 and found["caused_by"]["text"] is None
+
+
 def test_every_cell_has_its_value_and_both_changes(measured):
     found = matrix(measured, CHAIN)
     assert [(e["stage"], e["suite"]) for e in found["entries"][:4]] == [
