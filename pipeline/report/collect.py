@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 MADE = ("HIT", "BUILT", "RESUMED")  # statuses that leave an artifact to read
+FIRST = ("base", "champion")  # names that the engine gives
 WORKED = ("BUILT", "RESUMED", "FAILED")  # statuses that cost time in this run
 
 
@@ -82,7 +83,14 @@ class Run:
 
     @property
     def models(self) -> list[Node]:
-        return [node for node in self.nodes.values() if node.entry.get("produces") == "model"]
+        """Models, the start first, the champion before what the run itself made."""
+        found = [node for node in self.nodes.values() if node.entry.get("produces") == "model"]
+        return sorted(found, key=lambda node: FIRST.index(node.name) if node.name in FIRST else len(FIRST))
+
+    @property
+    def prompted(self) -> list[Node]:
+        """Untrained models with a prompt."""
+        return [node for node in self.nodes.values() if node.entry.get("produces") == "prompted"]
 
     @property
     def judges(self) -> list[Node]:
@@ -100,7 +108,7 @@ class Run:
 
     @property
     def trained(self) -> list[Node]:
-        return [node for node in self.steps if node.kind != "base"]
+        return [node for node in self.steps if node.kind != "base" and node.name != "champion"]
 
 
 def read_run(run_dir: Path, store_root: Path) -> Run:
@@ -113,6 +121,6 @@ def read_run(run_dir: Path, store_root: Path) -> Run:
         manifest = read_json(folder / "manifest.json") if folder else {}
         config = parts.get(name)
         run.nodes[name] = Node(name, entry, folder, manifest, config if isinstance(config, dict) else {})
-    for node in run.models:
+    for node in (*run.models, *run.prompted):
         node.evaluation = run.nodes.get(f"eval_{node.name}")
     return run

@@ -54,12 +54,13 @@ class Effect:
     unmeasured: list[Node]
     rows: list[Row]
     last: dict[str, Move]
+    summaries: dict[str, dict[str, Any]]  # model -> its summary.json
 
 
 def effect(run: Run, cache: Path) -> Effect:
     """Every measured model on every suite. `cache`: where changes between two evaluations are kept."""
-    read = {node.name: node.evaluation.json("results/summary.json") for node in run.models if node.evaluation}
-    measured = [node for node in run.models if read.get(node.name)]
+    read = {node.name: summary_of(node) for node in run.models}
+    measured = [node for node in run.models if read[node.name]]
     against = {node.name: _changes(run, node, cache) for node in measured}
     suites = _ordered(suite for node in measured for suite in read[node.name])
     rows = [_row(s, [(read[n.name].get(s, {}), against[n.name].get(s)) for n in measured]) for s in suites]
@@ -67,7 +68,13 @@ def effect(run: Run, cache: Path) -> Effect:
     for suite, change in against[measured[-1].name].items() if measured else ():
         if isinstance(change, Change):
             moves[suite] = Move(read[measured[0].name][suite], read[measured[-1].name][suite], change)
-    return Effect([n.name for n in measured], [n for n in run.models if n not in measured], rows, moves)
+    unmeasured = [n for n in run.models if n not in measured]
+    return Effect([n.name for n in measured], unmeasured, rows, moves, {n.name: read[n.name] for n in measured})
+
+
+def summary_of(node: Node) -> dict[str, Any]:
+    """Suite -> what was measured of the model that the node made; empty when nothing was."""
+    return node.evaluation.json("results/summary.json") if node.evaluation else {}
 
 
 def _changes(run: Run, node: Node, cache: Path) -> dict[str, Change | str]:
@@ -91,12 +98,22 @@ def _row(suite: str, results: list[tuple[dict[str, Any], Change | str | None]]) 
     rules = one.get("baselines") or {}
     row.baselines = [(words.RULES.get(name, name), words.metric_value(metric, value)) for name, value in rules.items()]
     row.cells = [cell(result, change) for result, change in results]
-    for name in _ordered(name for result, _ in results for name in result.get("slices") or {}):
+    for name in _worst_first([result for result, _ in results]):
         parts = [(result.get("slices") or {}).get(name, {}) for result, _ in results]
         size = words.count(next(part.get("n") for part in parts if part))
         cells = [cell({"metric": metric, **part}, None) for part in parts]
         row.slices.append(Row(name.replace("=", ": ", 1), size=size, cells=cells))
     return row
+
+
+def _worst_first(results: list[dict[str, Any]]) -> list[str]:
+    """Names of a suite's slices, by the value of the last model that has them."""
+    values: dict[str, float] = {}
+    for result in results:
+        sign = 1 if result.get("higher_is_better") else -1
+        parts = (result.get("slices") or {}).items()
+        values |= {name: sign * value for name, part in parts if (value := words.finite(part.get("value"))) is not None}
+    return sorted(values, key=lambda name: (values[name], name))
 
 
 def cell(result: dict[str, Any], change: Change | str | None) -> Cell:

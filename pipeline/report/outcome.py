@@ -15,7 +15,7 @@ ENDS = {
 
 
 def headline(run: Run, found: Effect) -> dict[str, Any]:
-    judged = gates(run)
+    judged = gates(run, found)
     passed = sum(gate.get("passed") is True for gate in judged)
     tone = "bad" if run.data.get("exit") else "good" if passed == len(judged) else "warn"
     return {
@@ -75,15 +75,28 @@ def gates_of(run: Run) -> list[dict[str, Any]]:
     return run.data.get("gates") or []
 
 
-def gates(run: Run) -> list[dict[str, Any]]:
+def gates(run: Run, found: Effect) -> list[dict[str, Any]]:
     """Judged gates as the run wrote them, then those that the experiment sets and the run did not reach."""
-    judged = [{**gate, "word": _gate_word(gate), "sentence": _capital(_sentence(gate)) + "."} for gate in gates_of(run)]
+    judged = [
+        {**gate, "word": _gate_word(gate), "sentence": _capital(_sentence(gate)) + ".", **_tested(gate, found)}
+        for gate in gates_of(run)
+    ]
     names = {gate.get("name") for gate in judged}
     waiting = {name: gate for name, gate in (run.config.get("gates") or {}).items() if name not in names}
     for name, gate in waiting.items():
         sentence = f"{gate.get('rule')} on {gate.get('suite')} was not judged: the run did not get that far."
-        judged.append({**gate, "name": name, "word": "not judged", "sentence": sentence})
+        judged.append({**gate, "name": name, "word": "not judged", "sentence": sentence, **_tested({}, found)})
     return judged
+
+
+def _tested(gate: dict[str, Any], found: Effect) -> dict[str, str]:
+    """p, p corrected for the gates that were judged together, and the smallest change that is seen."""
+    family, seen = gate.get("family") or 1, words.finite(gate.get("seen_from"))
+    measured = (found.summaries.get(str(gate.get("stage"))) or {}).get(gate.get("suite")) or {}
+    metric = str(measured.get("metric"))
+    size = "–" if seen is None else words.signed(metric, seen).lstrip("+") + words.change_unit(metric)
+    corrected = f"{words.p_value(gate.get('adjusted_p'))} of {family}" if family > 1 else "–"
+    return {"p_told": words.p_value(gate.get("p")), "adjusted_told": corrected, "seen_told": size}
 
 
 def _sentence(gate: dict[str, Any]) -> str:

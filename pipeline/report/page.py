@@ -7,8 +7,11 @@ from typing import Any
 from pipeline.report import outcome, plots, rendering, sections
 from pipeline.report.checks import checks
 from pipeline.report.collect import Run, read_run
+from pipeline.report.details import details
 from pipeline.report.effect import effect
 from pipeline.report.judges import judges
+from pipeline.report.matrix import matrix
+from pipeline.report.prompting import prompting
 from pipeline.report.reinforcement import reinforcement
 
 
@@ -22,14 +25,18 @@ def write_pages(run_dir: Path, store_root: Path) -> Path:
 
 
 def view(run: Run, store_root: Path) -> dict[str, Any]:
-    found = effect(run, store_root / "cache" / "changes")
+    cache = store_root / "cache" / "changes"
+    found = effect(run, cache)
     return {
         "run": run.data,
         "head": outcome.headline(run, found),
         "description": str(run.config.get("description") or ""),
         "chain": sections.chain(run),
         "effect": found,
-        "gates": outcome.gates(run),
+        "matrix": matrix(run),
+        "prompting": prompting(run, found, cache),
+        "details": details(found),
+        "gates": outcome.gates(run, found),
         "datasets": sections.datasets(run),
         "checks": checks(run),
         "training": sections.training(run),

@@ -13,6 +13,7 @@ WIDTH, HEIGHT = 360, 200
 LEFT, RIGHT, TOP, BOTTOM = 52, 10, 10, 26
 SERIES = {"loss": "training loss", "rewards/accuracies": "chosen preferred, share of pairs",
           "accuracy": "chosen preferred, share of pairs"}  # fmt: skip
+POINTS = 150  # of a drawn risk curve
 BARS = "▁▂▃▄▅▆▇█"
 
 
@@ -64,6 +65,16 @@ class Reliability:
     xticks: list[tuple[float, str]]
     yticks: list[tuple[float, str]]
     diagonal: tuple[float, float, float, float]  # x1, y1, x2, y2
+    unit: str  # what is counted
+
+
+@dataclass(frozen=True)
+class Risk:
+    """Errors among the answers that are given, over the share of questions that get one: {name: points} of a line."""
+
+    lines: dict[str, str]
+    xticks: list[tuple[float, str]]
+    yticks: list[tuple[float, str]]
 
 
 @dataclass(frozen=True)
@@ -129,23 +140,52 @@ def pair(xs: list[float], ones: list[float], others: list[float], turn: float | 
     return Pair(path(left, ones), path(right, others), dots, xticks, left_ticks, right_ticks, marked)
 
 
-def reliability(bins: list[dict[str, Any]]) -> Reliability:
-    """The diagram of bins {low, high, n, confidence, accuracy, interval}; an empty bin has no point."""
-    x, y = Axis(0.5, 1.0, LEFT, WIDTH - 2 * RIGHT), Axis(0.0, 1.0, HEIGHT - BOTTOM, TOP)
+def reliability(bins: list[dict[str, Any]], start: float = 0.5, unit: str = "pairs") -> Reliability:
+    """The diagram of bins {low, high, n, confidence, accuracy, interval}; an empty bin has no point.
+
+    `start`: where the axis of confidence begins. Without edges or an interval a bin is a dot alone.
+    """
+    x, y = Axis(start, 1.0, LEFT, WIDTH - 2 * RIGHT), Axis(0.0, 1.0, HEIGHT - BOTTOM, TOP)
     most = max(part["n"] for part in bins)
-    points = [_point(part, x, y, most) for part in bins if part["n"]]
-    xticks, yticks = ([(axis.at(mark / 10), f"{10 * mark} %") for mark in marks]
-                      for axis, marks in ((x, range(5, 11)), (y, range(0, 11, 2))))  # fmt: skip
-    return Reliability(points, xticks, yticks, (x.at(0.5), y.at(0.5), x.at(1.0), y.at(1.0)))
+    points = [_point(part, x, y, most, unit) for part in bins if part["n"]]
+    across = [start + i * (1 - start) / 5 for i in range(6)]
+    xticks, yticks = [(x.at(mark), _percent(mark)) for mark in across], _shares(y, 1.0)
+    return Reliability(points, xticks, yticks, (x.at(start), y.at(start), x.at(1.0), y.at(1.0)), unit)
 
 
-def _point(part: dict[str, Any], x: Axis, y: Axis, most: int) -> Point:
-    left, right = x.at(part["low"]) + 1, x.at(part["high"]) - 1
+def _point(part: dict[str, Any], x: Axis, y: Axis, most: int, unit: str) -> Point:
+    sure, right = part["confidence"], part["accuracy"]
+    left, end = x.at(part.get("low", sure)) + 1, x.at(part.get("high", sure)) - 1
     tall = 0.3 * (y.at(0.0) - y.at(1.0)) * part["n"] / most
-    low, high = part["interval"]
-    title = f"{part['n']} pairs: {100 * part['confidence']:.0f} % sure, {100 * part['accuracy']:.0f} % right"
-    bar = (left, round(y.at(0.0) - tall, 1), round(right - left, 1), round(tall, 1))
-    return Point(x.at(part["confidence"]), y.at(part["accuracy"]), y.at(low), y.at(high), bar, title)
+    low, high = part.get("interval") or (right, right)
+    title = f"{part['n']} {unit}: {100 * sure:.0f} % sure, {100 * right:.0f} % right"
+    bar = (left, round(y.at(0.0) - tall, 1), round(max(0.0, end - left), 1), round(tall, 1))
+    return Point(x.at(sure), y.at(right), y.at(low), y.at(high), bar, title)
+
+
+def risk(curves: dict[str, list[dict[str, Any]]]) -> Risk | None:
+    """The selective-risk curves {name: [{coverage, risk}]}; None without one. Long ones are drawn with fewer points."""
+    if not curves:
+        return None
+    highest = max(point["risk"] for points in curves.values() for point in points)
+    top = next((mark for mark in (0.1, 0.2, 0.5) if highest <= mark), 1.0)
+    x, y = Axis(0.0, 1.0, LEFT, WIDTH - 2 * RIGHT), Axis(0.0, top, HEIGHT - BOTTOM, TOP)
+
+    def line(points: list[dict[str, Any]]) -> str:
+        step = max(1, len(points) // POINTS)
+        kept = [*points[:-1:step], points[-1]]
+        return " ".join(f"{x.at(point['coverage'])},{y.at(point['risk'])}" for point in kept)
+
+    return Risk({name: line(points) for name, points in curves.items()}, _shares(x, 1.0), _shares(y, top))
+
+
+def _shares(axis: Axis, top: float) -> list[tuple[float, str]]:
+    """Six ticks from 0 to `top`."""
+    return [(axis.at(i * top / 5), _percent(i * top / 5)) for i in range(6)]
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.3g} %"
 
 
 def moving_average(values: list[float], parts: int = 10) -> list[float]:

@@ -87,6 +87,11 @@ def change_span(metric: str, change: Change) -> str:
     return f"{signed(metric, change.low)} to {signed(metric, change.high)}"
 
 
+def p_value(value: Any) -> str:
+    number = finite(value)
+    return "–" if number is None else "< 0.001" if number < 0.001 else f"{number:.3f}"
+
+
 def share(value: Any) -> str:
     number = finite(value)
     return "–" if number is None else f"{100 * number:.1f} %"
