@@ -3,12 +3,16 @@
 import hashlib
 import json
 import math
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from pyarrow import parquet
+
+from pipeline.forgetting import matrix
+from pipeline.results import Results
 
 SUITES = {  # metric, higher is better, score of each model, baselines
     "domain_perplexity": ("perplexity", False, (2.85, 2.80, 2.44, 2.45), {}),
@@ -20,6 +24,7 @@ SUITES = {  # metric, higher is better, score of each model, baselines
     "preference": ("preference_accuracy", True, (0.55, 0.66, 0.68, 0.81), {}),
 }
 MODELS = ("base", "sft", "domain", "dpo")
+LIKE = {"prompt_examples": "domain", "prompt_glossary": "sft"}  # a prompt's scores are near those of this model
 PARENT = {"sft": "base", "domain": "sft", "dpo": "domain"}
 READS = {"sft": "legal_sft", "domain": "licences", "dpo": "pairs"}
 SECONDS = {"base": 9.2, "legal_sft": 21.4, "licences": 14.0, "pairs": 3.1, "sft": 212.0, "domain": 318.5, "dpo": 187.3}
@@ -32,6 +37,7 @@ class FakeRun:
         self.root, self.status = root, status
         self.stages: dict[str, dict[str, Any]] = {}
         self.gates: list[dict[str, Any]] = []
+        self.measured: dict[str, Path] = {}
 
     def artifact(self, name: str, kind: str, produces: str, seconds: float, **sections: Any) -> Path:
         ident = hashlib.sha256(name.encode()).hexdigest()[:16]
@@ -142,7 +148,12 @@ class FakeRun:
             (path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
         return path
 
-    def evaluated(self, model: str, items: int = 120) -> None:
+    def prompted(self, name: str, *suites: str, **config: Any) -> None:
+        """An untrained model with a prompt, measured on some suites."""
+        self.artifact(name, "baseline", "prompted", 0.4, payload={"config": config})
+        self.evaluated(name, suites=suites)
+
+    def evaluated(self, model: str, items: int = 120, suites: Iterable[str] = SUITES) -> None:
         path = self.artifact(
             f"eval_{model}",
             "evaluate",
@@ -151,12 +162,13 @@ class FakeRun:
             timing={"load_seconds": 0.7, "suites": {"refusal": 14.1, "preference": 10.5}},
             inputs={"model": {"id": self.stages[model]["id"]}},
         )
+        self.measured[model] = path
         (path / "results").mkdir(exist_ok=True)
-        rows = [row for suite in SUITES for row in item_rows(suite, model, items)]
+        rows = [row for suite in suites for row in item_rows(suite, model, items)]
         parquet.write_table(pa.Table.from_pylist(rows), path / "results" / "items.parquet")
-        (path / "results" / "summary.json").write_text(json.dumps({suite: summary(suite, rows) for suite in SUITES}))
+        (path / "results" / "summary.json").write_text(json.dumps({suite: summary(suite, rows) for suite in suites}))
         (path / "results" / "samples.json").write_text(
-            json.dumps({suite: sample_rows(suite, rows) for suite in SUITES})
+            json.dumps({suite: sample_rows(suite, rows) for suite in suites})
         )
 
     def gate(self, stage: str, suite: str, passed: bool, sentence: str, action: str = "block") -> None:
@@ -176,6 +188,11 @@ class FakeRun:
                 "passed": passed,
                 "action": action,
                 "sentence": sentence,
+                "p": 0.0123,
+                "adjusted_p": 0.0369,
+                "family": 3,
+                "seen_from": 0.0712,
+                "too_small": True,
             }
         )
 
@@ -195,6 +212,9 @@ class FakeRun:
     def finish(self, code: int = 0, **changed: Any) -> Path:
         folder = self.root / "runs" / "legal" / "20260131T092801Z-9a1c"
         folder.mkdir(parents=True, exist_ok=True)
+        if self.measured:
+            read = {model: Results(path) for model, path in self.measured.items()}
+            (folder / "matrix.json").write_text(json.dumps(matrix(read, PARENT)))
         seconds = sum(entry["seconds"] for entry in self.stages.values()) + 7.9
         run = {
             "run_id": folder.name,
@@ -296,7 +316,7 @@ def said(updates: int) -> list[dict[str, Any]]:
 
 def item_rows(suite: str, model: str, items: int) -> list[dict[str, Any]]:
     metric, _, levels, _ = SUITES[suite]
-    draw, level = np.random.default_rng(len(suite)), levels[MODELS.index(model)]
+    draw, level = np.random.default_rng(len(suite)), levels[MODELS.index(LIKE.get(model, model))]
     ease, other = draw.random(items), np.random.default_rng(len(suite) + len(model)).normal(0, 0.03, items)
     rows = []
     for i in range(items):
@@ -332,6 +352,7 @@ def summary(suite: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
         "higher_is_better": higher,
         "baselines": baselines,
         "slices": slices,
+        "details": DETAILS.get(suite, {}),
     }
 
 
@@ -358,6 +379,36 @@ def finding(level: str, code: str, **changed: Any) -> dict[str, Any]:
     }  # fmt: skip
 
 
+ASKED = "Does the {} make a distributor give away the source of a program that links to the library?"
+DETAILS: dict[str, dict[str, Any]] = {
+    "compatibility": {
+        "metrics": {
+            "ece": {"value": 0.1834, "low": 0.121, "high": 0.262, "n": 80},
+            "temperature": {"value": 2.31, "low": 2.31, "high": 2.31, "n": 40},
+            "accuracy": {"value": 0.525, "low": 0.413, "high": 0.638, "n": 80},
+        },
+        "reliability": {
+            "bins": [
+                {"low": 0.3 + 0.1 * i, "high": 0.4 + 0.1 * i, "n": 12 + i, "confidence": 0.35 + 0.1 * i,
+                 "accuracy": 0.42 + 0.05 * i, "interval": [0.3 + 0.04 * i, 0.55 + 0.05 * i]} for i in range(6)
+            ],
+            "ece": 0.1834, "brier": 0.2511,
+        },
+        "risk": [{"coverage": (i + 1) / 80, "risk": 0.21 + 0.003 * i, "threshold": 1 - i / 100} for i in range(80)],
+        "remarks": ["No routing threshold: too few items."],
+    },
+    "licence_category": {
+        "metrics": {"groups_all_right": {"value": 0.31, "low": 0.2, "high": 0.43, "n": 40}},
+        "examples": [
+            {"title": "linking-7: 33 % of the pairs agree", "rows": [
+                {"prompt": ASKED.format(name), "answer": answer, "score": score}
+                for name, answer, score in (("LGPL", "No.", 1.0), ("Lesser GPL", "Yes, always.", 0.0),
+                                            ("GNU Lesser General Public License, version 2.1,", "No.", 1.0))
+            ]}
+        ],
+        "remarks": ["40 questions in 120 wordings."],
+    },
+}  # fmt: skip
 PROMPT = (
     "Which category does this licence fall in?\n\nYou may distribute modified versions of the library under the same "
     "terms, and applications that link to it under any terms."

@@ -43,7 +43,9 @@ def _metrics(by_model: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
     """A row for each further number with (value, interval) of every model."""
     read = [detail.get("metrics") or {} for detail in by_model.values()]
     names = list(dict.fromkeys(name for metrics in read for name in metrics))
-    return [{"name": words.title(name), "cells": [_number(name, one.get(name) or {}) for one in read]} for name in names]
+    return [
+        {"name": words.title(name), "cells": [_number(name, one.get(name) or {}) for one in read]} for name in names
+    ]
 
 
 def _number(name: str, found: dict[str, Any]) -> tuple[str, str]:

@@ -1,6 +1,5 @@
 """The heat map: every suite after every stage, coloured by how much better or worse than the start it is."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,33 +31,28 @@ class Matrix:
 
 
 def matrix(run: Run) -> Matrix | None:
-    """What the run wrote as matrix.json; None where it measured nothing."""
+    """What the run wrote as matrix.json, of its models; None where it measured none."""
     found = read_json(run.folder / "matrix.json")
     entries = {(entry["suite"], entry["stage"]): entry for entry in found.get("entries", [])}
-    if not entries:
+    stages = [node.name for node in run.models if any(stage == node.name for _, stage in entries)]
+    if not stages:
         return None
-    suites, causes = list(dict.fromkeys(suite for suite, _ in entries)), found["caused_by"]
-    stages = _ordered(run, {stage for _, stage in entries})
-    rows = []
-    for suite in suites:
-        own = [entries.get((suite, stage)) for stage in stages]
-        higher = next(entry["higher_is_better"] for entry in own if entry)
-        squares = [_square(entry, causes.get(suite)) if entry else Square() for entry in own]
-        rows.append((words.title(suite), "higher is better" if higher else "lower is better", squares))
-    told = [_cause(entries[suite, stage]) for suite, stage in causes.items() if stage]
-    return Matrix(stages, rows, told)
+    causes = found["caused_by"]
+    suites = dict.fromkeys(suite for suite, stage in entries if stage in stages)
+    rows = [_row(suite, [entries.get((suite, stage)) for stage in stages], causes.get(suite)) for suite in suites]
+    return Matrix(stages, rows, [_cause(entries[suite, stage]) for suite, stage in causes.items() if stage])
 
 
-def _ordered(run: Run, stages: Iterable[str]) -> list[str]:
-    """As the other tables have them, prompts last."""
-    known = [node.name for node in (*run.models, *run.prompted)]
-    return sorted(stages, key=lambda name: known.index(name) if name in known else len(known))
+def _row(suite: str, entries: list[dict[str, Any] | None], cause: str | None) -> tuple[str, str, list[Square]]:
+    higher = next(entry["higher_is_better"] for entry in entries if entry)
+    squares = [_square(entry, cause) if entry else Square() for entry in entries]
+    return words.title(suite), "higher is better" if higher else "lower is better", squares
 
 
 def _square(entry: dict[str, Any], cause: str | None) -> Square:
     metric, compared = entry["metric"], entry["against_base"]
     step = _change(entry["against_input"]) if entry["stage"] == cause else None
-    lost = f"{words.change_value(metric, step)} in this step" if step else ""
+    lost = f"worse here: {words.change_value(metric, step)}" if step else ""
     value = words.metric_value(metric, entry["value"])
     span = words.interval(metric, entry["low"], entry["high"])
     change = _change(compared)

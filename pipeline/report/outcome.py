@@ -92,7 +92,7 @@ def gates(run: Run, found: Effect) -> list[dict[str, Any]]:
 def _tested(gate: dict[str, Any], found: Effect) -> dict[str, str]:
     """p, p corrected for the gates that were judged together, and the smallest change that is seen."""
     family, seen = gate.get("family") or 1, words.finite(gate.get("seen_from"))
-    measured = (found.summaries.get(str(gate.get("stage"))) or {}).get(gate.get("suite")) or {}
+    measured = (found.summaries.get(str(gate.get("stage"))) or {}).get(str(gate.get("suite"))) or {}
     metric = str(measured.get("metric"))
     size = "–" if seen is None else words.signed(metric, seen).lstrip("+") + words.change_unit(metric)
     corrected = f"{words.p_value(gate.get('adjusted_p'))} of {family}" if family > 1 else "–"

@@ -1,6 +1,7 @@
 """How the report says things: names of measurements, numbers with their units, spans of time."""
 
 import math
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
@@ -20,6 +21,7 @@ DIGITS = {  # after the point, for what is no share
     "perplexity": 2, "bits_per_byte": 3, "brier": 3, "brier_scaled": 3, "ece": 3, "ece_scaled": 3, "aurc": 3, "mcc": 3,
     "temperature": 2,
 }  # fmt: skip
+ABBREVIATIONS = ("ece", "aurc", "mcc", "bleu")
 RELATIVE = ("perplexity",)  # whose change is a share of the other value
 RULES = {
     "majority": "always the commonest answer",
@@ -142,9 +144,10 @@ def moment(value: Any) -> str:
 
 
 def title(key: str) -> str:
-    """domain_perplexity -> Domain perplexity."""
-    words = key.replace("_", " ").replace("-", " ").strip()
-    return words[:1].upper() + words[1:]
+    """domain_perplexity -> Domain perplexity, ece_scaled -> ECE scaled."""
+    words = [word.upper() if word in ABBREVIATIONS else word for word in re.split("[ _-]+", key.strip("_- "))]
+    text = " ".join(words)
+    return text[:1].upper() + text[1:]
 
 
 def score_word(metric: str, score: Any) -> str:
