@@ -13,10 +13,20 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from pipeline.compare_verb import compare
 from pipeline.data_verb import data
 from pipeline.display import Screen, duration
 from pipeline.errors import ConfigError, JourneymanError
-from pipeline.planned import Planned, announce, first_fold, opened_folds, plan_of, plans_of_folds, require_stage
+from pipeline.planned import (
+    Planned,
+    announce,
+    first_fold,
+    opened_folds,
+    plan_of,
+    plans_of_folds,
+    require_stage,
+    store_of,
+)  # fmt: skip
 
 if TYPE_CHECKING:
     from pipeline.folds import Chain
@@ -31,6 +41,7 @@ USAGE = """journeyman VERB [overrides...] [options]
   status    the same with what is in the store
   explain   STAGE: which change makes it run again
   show      [STAGE]: the chain, or what is known of one artifact
+  compare   A B ...: models side by side, by run, experiment[:STAGE], pin or id (--rank SUITE, --out FILE.html)
   data      check: what the contracts of an experiment's data find, before anything is trained
             inspect FILE: what becomes of a file's rows, before it is in any experiment
   pins      [set NAME STAGE-OR-ID | rm NAME]: names that keep artifacts
@@ -42,7 +53,7 @@ Overrides are Hydra's: experiment=legal stages.dpo.train.beta=0.2 budget=smoke s
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; a user's mistake is one message on stderr."""
     options = _parse(list(sys.argv[1:] if argv is None else argv))
-    options.begin, options.built = time.time(), set()
+    options.begin, options.built, options.sweep = time.time(), set(), None
     screen = Screen(options.json)
     before = signal.signal(signal.SIGTERM, _interrupt)
     try:
@@ -107,6 +118,8 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     add("--json", action="store_true", help="one JSON document on stdout, nothing else")
     add("--debug", action="store_true", help="show tracebacks")
     add("--apply", action="store_true", help="gc: really move to the trash")
+    add("--out", metavar="FILE", help="compare: write an HTML page")
+    add("--rank", metavar="SUITE", help="compare: the best on this suite first; with one run, of its whole multirun")
     add("--days", type=float, default=14.0, help="gc: keep what runs of this many days used")
     options = parser.parse_intermixed_args(argv)
     if options.verb is None:
@@ -116,7 +129,7 @@ def _parse(argv: list[str]) -> argparse.Namespace:
         parser.error(f"there is no verb '{options.verb}'" + (f", did you mean '{near[0]}'?" if near else ""))
     options.names = [word for word in options.words if "=" not in word and not word.startswith("~")]
     options.overrides = [word for word in options.words if word not in options.names]
-    allowed = {"explain": 1, "show": 1, "pins": 3, "data": 2}.get(options.verb, 0)
+    allowed = {"explain": 1, "show": 1, "pins": 3, "data": 2, "compare": len(options.names)}.get(options.verb, 0)
     if len(options.names) > allowed:
         word = options.names[allowed]
         parser.error(f"'{word}' is no override, which looks like key=value; --from, --until and --force choose stages")
@@ -158,7 +171,7 @@ def _cell(options: argparse.Namespace, screen: Screen, planned: Planned, begin: 
 
     loaded, store, plan = planned
     announce(screen, loaded, store, plan)
-    run = Run(plan, store, loaded, screen, options.debug, begin)
+    run = Run(plan, store, loaded, screen, options.debug, begin, sweep=options.sweep)
     code = execute(run)
     options.built |= {stage["id"] for stage in run.record["stages"].values() if stage["status"] in ("BUILT", "RESUMED")}
     screen.say(f"{'done' if code == 0 else f'exit {code}'} in {duration(run.record['seconds'])}")
@@ -168,10 +181,12 @@ def _cell(options: argparse.Namespace, screen: Screen, planned: Planned, begin: 
 def _multirun(options: argparse.Namespace, screen: Screen, opened: dict[str, int]) -> Answer:
     """Each cell composes anew, so that it plans exactly like a single run. `opened`: sets that go through folds."""
     from pipeline import folds
+    from pipeline.manifest import stamp
     from pipeline.search import config_folders
     from pipeline.sweep import sweep
 
     chains: list[folds.Chain] = []
+    options.sweep = stamp()
 
     def cell(overrides: list[str]) -> None:
         overrides = folds.paired(overrides, opened)
@@ -295,7 +310,7 @@ def _show_artifact(screen: Screen, store: "Store", stored: "Stored") -> None:
 def _pins(options: argparse.Namespace, screen: Screen) -> Answer:
     from pipeline.pins import pins, remove_pin, set_pin
 
-    store = _store(options)
+    store = store_of(options)
     match options.names:
         case []:
             pass
@@ -330,7 +345,7 @@ def _find(options: argparse.Namespace, store: "Store", what: str) -> "Stored":
 def _gc(options: argparse.Namespace, screen: Screen) -> Answer:
     from pipeline.pins import apply_gc, plan_gc
 
-    store = _store(options)
+    store = store_of(options)
     sweep = plan_gc(store, options.days)
     for folder in (*sweep.attempts, *sweep.works):
         screen.say(f"  {'to the trash' if options.apply else 'would go'}: {store.relative(folder)}")
@@ -343,20 +358,13 @@ def _gc(options: argparse.Namespace, screen: Screen) -> Answer:
     return 0, {**names, "bytes": sweep.bytes, "applied": options.apply}
 
 
-def _store(options: argparse.Namespace) -> "Store":
-    from pipeline.compose import store_root
-    from pipeline.search import config_folders
-    from pipeline.store import Store
-
-    return Store(store_root(options.overrides, config_folders(options.config_dir)))
-
-
 VERBS: dict[str, Callable[[argparse.Namespace, Screen], Answer]] = {
     "run": _run,
     "plan": _plan,
     "status": _status,
     "explain": _explain,
     "show": _show,
+    "compare": compare,
     "data": data,
     "pins": _pins,
     "gc": _gc,

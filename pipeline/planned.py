@@ -35,6 +35,15 @@ def plan_of(options: argparse.Namespace, overrides: Sequence[str]) -> Planned:
     return loaded, store, make_plan(loaded.experiment, store, **choice)
 
 
+def store_of(options: argparse.Namespace) -> "Store":
+    """The store that the command line names, without an experiment."""
+    from pipeline.compose import store_root
+    from pipeline.search import config_folders
+    from pipeline.store import Store
+
+    return Store(store_root(options.overrides, config_folders(options.config_dir)))
+
+
 def _warm_ahead() -> None:
     from pipeline.children import warm_ahead
 

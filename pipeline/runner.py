@@ -36,6 +36,7 @@ class Run:
     folder: Path = Path()
     record: dict[str, Any] = field(default_factory=dict)
     children: float = 0.0  # seconds that stages worked
+    sweep: str | None = None  # the same in all runs of one multirun
     blocked: dict[str, str] = field(default_factory=dict)  # node -> why it is not built
     broken: list[str] = field(default_factory=list)  # what the checks of the data found to be wrong
 
@@ -110,6 +111,7 @@ def _new_record(run: Run) -> dict[str, Any]:
         "run_id": run.folder.name,
         "experiment": run.plan.experiment.name,
         "overrides": run.loaded.overrides,
+        "sweep": run.sweep,
         "resolved_config": run.loaded.resolved,
         "folds": kfold(run.plan.experiment),
         "started": now(),

@@ -75,6 +75,10 @@ class FakeRun:
         self.stages[name] = entry
         return path
 
+    def reference(self, name: str) -> dict[str, str]:
+        """How another manifest names this artifact."""
+        return {key: self.stages[name][key] for key in ("id", "attempt", "digest")}
+
     def dataset(self, name: str, rows: int) -> None:
         quality = {
             "rows_read": rows + 37,
@@ -118,7 +122,7 @@ class FakeRun:
             {"name": "exactly one BOS", "passed": True, "detail": "2,100 rows"},
             {"name": "trained tokens in every row", "passed": True, "detail": "least: 4"},
         ]
-        made = {"policy": {"id": self.stages[PARENT[name]]["id"]}, "train": {"id": self.stages[READS[name]]["id"]}}
+        made = {"policy": self.reference(PARENT[name]), "train": self.reference(READS[name])}
         seconds = SECONDS[name]
         path = self.artifact(
             name,
@@ -160,7 +164,7 @@ class FakeRun:
             "results",
             26.0,
             timing={"load_seconds": 0.7, "suites": {"refusal": 14.1, "preference": 10.5}},
-            inputs={"model": {"id": self.stages[model]["id"]}},
+            inputs={"model": self.reference(model)},
         )
         self.measured[model] = path
         (path / "results").mkdir(exist_ok=True)

@@ -2,7 +2,10 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pipeline.compare import Comparison
 
 
 def write_report(run_dir: Path, store_root: Path) -> Path:
@@ -17,3 +20,10 @@ def write_folds(summary: Mapping[str, Any], folder: Path) -> tuple[Path, list[st
     from pipeline.report.folds import lines, write_pages
 
     return write_pages(summary, folder), lines(summary)
+
+
+def write_comparison(found: "Comparison", rank: str | None, page: Path) -> None:
+    """Write models side by side as one HTML page."""
+    from pipeline.report.comparison import write_page
+
+    write_page(found, rank, page)

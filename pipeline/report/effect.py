@@ -63,7 +63,7 @@ def effect(run: Run, cache: Path) -> Effect:
     measured = [node for node in run.models if read[node.name]]
     against = {node.name: _changes(run, node, cache) for node in measured}
     suites = _ordered(suite for node in measured for suite in read[node.name])
-    rows = [_row(s, [(read[n.name].get(s, {}), against[n.name].get(s)) for n in measured]) for s in suites]
+    rows = [row(s, [(read[n.name].get(s, {}), against[n.name].get(s)) for n in measured]) for s in suites]
     moves = {}
     for suite, change in against[measured[-1].name].items() if measured else ():
         if isinstance(change, Change):
@@ -88,22 +88,22 @@ def _ordered(names: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-def _row(suite: str, results: list[tuple[dict[str, Any], Change | str | None]]) -> Row:
-    """`results`: for each measured model its summary of this suite (empty if missing) and its change."""
+def row(suite: str, results: list[tuple[dict[str, Any], Change | str | None]]) -> Row:
+    """A suite's row. `results`: for each measured model its summary of the suite (empty if missing) and its change."""
     one = next(result for result, _ in results if result)
     metric = str(one.get("metric"))
-    row = Row(words.title(suite), words.METRICS.get(metric, metric))
-    row.direction = "higher is better" if one.get("higher_is_better") else "lower is better"
-    row.size = f"{words.count(one.get('n'))} items in {words.count(one.get('clusters'))} groups"
+    made = Row(words.title(suite), words.METRICS.get(metric, metric))
+    made.direction = "higher is better" if one.get("higher_is_better") else "lower is better"
+    made.size = f"{words.count(one.get('n'))} items in {words.count(one.get('clusters'))} groups"
     rules = one.get("baselines") or {}
-    row.baselines = [(words.RULES.get(name, name), words.metric_value(metric, value)) for name, value in rules.items()]
-    row.cells = [cell(result, change) for result, change in results]
+    made.baselines = [(words.RULES.get(name, name), words.metric_value(metric, value)) for name, value in rules.items()]
+    made.cells = [cell(result, change) for result, change in results]
     for name in _worst_first([result for result, _ in results]):
         parts = [(result.get("slices") or {}).get(name, {}) for result, _ in results]
         size = words.count(next(part.get("n") for part in parts if part))
         cells = [cell({"metric": metric, **part}, None) for part in parts]
-        row.slices.append(Row(name.replace("=", ": ", 1), size=size, cells=cells))
-    return row
+        made.slices.append(Row(name.replace("=", ": ", 1), size=size, cells=cells))
+    return made
 
 
 def _worst_first(results: list[dict[str, Any]]) -> list[str]:
