@@ -205,6 +205,7 @@ def test_slices_of_a_suite_come_worst_first(tmp_path: Path) -> None:
 def test_gates_show_p_its_correction_and_what_they_could_see(tmp_path: Path) -> None:
     for text in pages(whole_run(tmp_path), tmp_path):
         assert "0.012" in text and "0.037 of 3" in text and "7.1 pts" in text and "7.1 %" in text
+        assert "too small a suite" in text
     (waiting,) = view(read_run(tuned(tmp_path / "b").finish(), tmp_path / "b"), tmp_path)["gates"]
     assert (waiting["p_told"], waiting["word"]) == ("–", "not judged")
 

@@ -94,9 +94,15 @@ def _tested(gate: dict[str, Any], found: Effect) -> dict[str, str]:
     family, seen = gate.get("family") or 1, words.finite(gate.get("seen_from"))
     measured = (found.summaries.get(str(gate.get("stage"))) or {}).get(str(gate.get("suite"))) or {}
     metric = str(measured.get("metric"))
-    size = "–" if seen is None else words.signed(metric, seen).lstrip("+") + words.change_unit(metric)
+    size = "" if seen is None else words.signed(metric, seen).lstrip("+") + words.change_unit(metric)
+    small = "too small a suite" if gate.get("too_small") else ""
     corrected = f"{words.p_value(gate.get('adjusted_p'))} of {family}" if family > 1 else "–"
-    return {"p_told": words.p_value(gate.get("p")), "adjusted_told": corrected, "seen_told": size}
+    return {
+        "p_told": words.p_value(gate.get("p")),
+        "adjusted_told": corrected,
+        "seen_told": size or "–",
+        "small": small,
+    }
 
 
 def _sentence(gate: dict[str, Any]) -> str:
