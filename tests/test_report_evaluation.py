@@ -121,6 +121,7 @@ def test_prompts_stand_beside_the_tuned_model_with_paired_changes(tmp_path: Path
     assert category["cells"][1].value == "53.3 %" and category["cells"][1].change == "−13.3 pts"
     assert category["verdict"] == "worse than prompt_examples" and category["cells"][2].word == "no clear change"
     assert rows["Preference"]["cells"][2].value == "–"  # not measured on it
+    assert rows["Preference"]["verdict"] == "not clearly better than prompt_examples"
     for text in pages(run_dir, tmp_path):
         assert "Was tuning worth it?" in text and "worse than prompt" in text
 
