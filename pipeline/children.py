@@ -12,8 +12,8 @@ from typing import Any
 
 from pipeline.errors import ConfigError, DataError, JourneymanError, StageFailed
 from pipeline.graph import located
+from pipeline.locks import Lock
 from pipeline.registry import WARM, load_kinds
-from pipeline.store import Lock
 from pipeline.worker import Outcome, Request, build, validate
 
 TICK = 0.1  # seconds between two looks at a child's log

@@ -4,12 +4,13 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pipeline.checkpoints import checkpoint_step
 from pipeline.errors import ConfigError
 from pipeline.explain import why
 from pipeline.folds import kfold
 from pipeline.graph import Node, Nodes, above, below, make_nodes
 from pipeline.schema import Experiment
-from pipeline.store import Store, Stored, checkpoint_step, digests
+from pipeline.store import Store, Stored, digests
 from pipeline.typed import nearest
 
 

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pipeline.checkpoints import checkpoint_step, drop_torn_checkpoints
 from pipeline.children import run_build, run_validate, warm
 from pipeline.config import Loaded
 from pipeline.context import Artifact
@@ -17,9 +18,10 @@ from pipeline.fingerprint import digest_code, save_cache
 from pipeline.folds import kfold
 from pipeline.graph import Node, above, located, where
 from pipeline.judging import conclude, judge_ready
+from pipeline.locks import Lock
 from pipeline.manifest import SCHEMA, command_line, environment, now, read_json, write_json
 from pipeline.planner import Plan, inputs_of, stale_roles
-from pipeline.store import FULL, Lock, Store, Stored, checkpoint_step, digests, drop_torn_checkpoints, unwritable
+from pipeline.store import FULL, Store, Stored, digests, unwritable
 from pipeline.worker import Outcome, Request
 
 

@@ -5,13 +5,11 @@ fsync -> rename to artifacts/<kind>/<id>/<attempt> -> replace CURRENT. A kill le
 """
 
 import errno
-import fcntl
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from multiprocessing.reduction import DupFd
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +17,7 @@ from pipeline.context import Artifact
 from pipeline.errors import StoreError
 from pipeline.fingerprint import sha256
 from pipeline.identity import artifact_id
+from pipeline.locks import Lock
 from pipeline.manifest import describe, read_json, stamp, sync, sync_tree, tree_digest, write_json, write_text
 
 
@@ -55,45 +54,6 @@ class Stored:
 
     def artifact(self, stage: str | None = None) -> Artifact:
         return Artifact(self.id, self.kind, stage or self.stage, self.path, self.digest)
-
-
-class Lock:
-    """An exclusive flock, held until every process with its descriptor has closed it. Pickles to child processes."""
-
-    def __init__(self, handle: int) -> None:
-        self.handle = handle
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _received_lock, (DupFd(self.handle),)
-
-    def __enter__(self) -> "Lock":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        os.close(self.handle)  # never LOCK_UN: that would also take the lock from an orphaned child
-
-    @classmethod
-    def acquire(cls, path: Path, waiting: Callable[[], None] | None = None) -> "Lock | None":
-        """Take the lock. When another holds it: call `waiting` and queue, or return None if `waiting` is None."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return cls(handle)
-        except BlockingIOError:
-            if waiting is None:
-                os.close(handle)
-                return None
-        except BaseException:
-            os.close(handle)
-            raise
-        waiting()
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        return cls(handle)
-
-
-def _received_lock(handle: Any) -> Lock:
-    return Lock(handle.detach())
 
 
 class Store:
@@ -304,33 +264,6 @@ class Store:
 def digests(inputs: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
     """role -> content digest, of a manifest's `inputs`."""
     return {role: item["digest"] for role, item in inputs.items()}
-
-
-def checkpoint_step(ckpt: Path) -> int:
-    """Step of the newest complete checkpoint; 0 if there is none."""
-    return max((_step(folder) for folder in ckpt.glob("checkpoint-*") if _whole(folder)), default=0)
-
-
-def drop_torn_checkpoints(ckpt: Path) -> None:
-    """Delete newest checkpoints that were being written when their run died."""
-    for folder in sorted(ckpt.glob("checkpoint-*"), key=_step, reverse=True):
-        if _whole(folder):
-            return
-        shutil.rmtree(folder)
-
-
-def _whole(checkpoint: Path) -> bool:
-    """Whether trainer_state.json, which is written last, is there to its last brace: a kill can leave it empty."""
-    try:
-        read_json(checkpoint / "trainer_state.json")
-    except (OSError, StoreError):
-        return False
-    return True
-
-
-def _step(folder: Path) -> int:
-    number = folder.name.rpartition("-")[2]
-    return int(number) if number.isdigit() else -1
 
 
 def _mark(path: Path) -> list[int]:

@@ -20,10 +20,11 @@ from omegaconf import DictConfig, OmegaConf
 
 from pipeline.context import Artifact, Context
 from pipeline.errors import JourneymanError, StageFailed
+from pipeline.locks import Lock
 from pipeline.manifest import read_json, write_json
 from pipeline.registry import Kind, kind
 from pipeline.schema import Tracker
-from pipeline.store import FULL, Lock
+from pipeline.store import FULL
 
 
 @dataclass

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from pipeline.store import checkpoint_step
+from pipeline.checkpoints import checkpoint_step
 
 TRAINING = ("sft", "domain", "dpo")
 pytestmark = pytest.mark.slow  # whole chains in processes of their own, about half a minute each

@@ -13,11 +13,13 @@ import pytest
 
 import pipeline.pins as pins
 import pipeline.store as module
+from pipeline.checkpoints import checkpoint_step, drop_torn_checkpoints
 from pipeline.errors import ConfigError, StoreError
 from pipeline.identity import artifact_id, payload_of
+from pipeline.locks import Lock
 from pipeline.manifest import write_json
 from pipeline.schema import StageConfig
-from pipeline.store import Lock, Store, checkpoint_step, drop_torn_checkpoints, unwritable
+from pipeline.store import Store, unwritable
 
 FORK = multiprocessing.get_context("fork")
 
