@@ -85,7 +85,7 @@ class Label(Stage):
                 f"no answer was preferred to another ({ties} ties, {len(alike)} prompts without two "
                 "different answers), so there is nothing to learn from; raise count or rollout.samples"
             )
-        quality = describe(outcome, {"train": len(outcome.kept), "heldout": 0})
+        quality = describe(outcome, {"train": len(outcome.kept), "heldout": 0, "left_out": 0})
         (ctx.out / "quality.json").write_text(json.dumps(quality, indent=2, ensure_ascii=False) + "\n")
         ctx.record("data", quality)
         return {"pairs": float(len(outcome.kept)), "ties": float(ties), "alike": float(len(alike))}

@@ -42,6 +42,7 @@ class PrepareConfig(StageConfig):
     limit: int = 0  # rows kept at most, the first ones; 0 = all
     holdout: Optional[float] = None  # share of clusters for heldout.jsonl; None = all of what is only measured, else 0
     split: splitting.Split = field(default_factory=splitting.Split)
+    fraction: float = field(default=1.0, metadata=LATER)  # of the rows to train on; a smaller one is part of a larger
     tags: List[str] = field(default_factory=list)  # given to rows that have none: legal, general, safety ...
     near_duplicates: float = field(default=0.0, metadata=LATER)  # similarity from which a later row goes; 0: all stay
     on_error: str = "refuse"  # refuse the data set; reject rows that break the format; salvage: broken files as well
@@ -118,6 +119,8 @@ def check(config: PrepareConfig) -> None:
         raise ConfigError(f"`options` belong to a builder; with `files` take them out: {', '.join(config.options)}")
     if config.limit < 0 or not 0 <= heldout_share(config, config.format) <= 1:
         raise ConfigError(f"limit must be 0 or more and holdout from 0 to 1, not {config.limit} and {config.holdout}")
+    if not 0 < config.fraction <= 1:
+        raise ConfigError(f"fraction={config.fraction}: give a share of the training rows above 0 and up to 1")
     if config.near_duplicates and not similar.LEAST_ALIKE <= config.near_duplicates <= 1:
         raise ConfigError(
             f"near_duplicates={config.near_duplicates}: give a Jaccard similarity from {similar.LEAST_ALIKE} to 1, or 0"
@@ -226,16 +229,22 @@ def gather(
 
 
 def divide(config: PrepareConfig, outcome: Outcome, kept: Path, out: Path) -> dict[str, int]:
-    """Write train.jsonl and heldout.jsonl from the kept rows, and say how many rows each has."""
-    held = splitting.held(Counter(outcome.groups), config.split, config.seed, heldout_share(config, outcome.format))
+    """Write train.jsonl and heldout.jsonl from the kept rows; how many rows each has, and how many are in neither."""
+    sizes = Counter(outcome.groups)
+    held = splitting.held(sizes, config.split, config.seed, heldout_share(config, outcome.format))
+    trained = splitting.first(
+        {name: rows for name, rows in sizes.items() if name not in held}, config.fraction, config.seed
+    )
     sides = {name: Lines(out / f"{name}.jsonl") for name in ("train", "heldout")}
     with kept.open(encoding="utf-8") as lines:
         for line, group in zip(lines, outcome.groups, strict=True):
-            sides["heldout" if group in held else "train"].append(line[:-1])
+            if group in held or group in trained:
+                sides["heldout" if group in held else "train"].append(line[:-1])
     for side in sides.values():
         side.close()
     kept.unlink()
-    return {name: len(side) for name, side in sides.items()}
+    written = {name: len(side) for name, side in sides.items()}
+    return {**written, "left_out": len(outcome.groups) - sum(written.values())}
 
 
 def attribution(config: PrepareConfig) -> str:

@@ -121,6 +121,7 @@ CHANGES = {
         "options": {"rows": 3},
         "limit": 3,
         "holdout": 0.5,
+        "fraction": 0.5,
         "split.method": "kfold",
         "split.share": 0.2,
         "split.k": 3,

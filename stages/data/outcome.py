@@ -160,6 +160,7 @@ def describe(outcome: Outcome, sides: dict[str, int]) -> dict[str, Any]:
         "rows_rejected": len(outcome.rejected),
         "rows_train": sides["train"],
         "rows_heldout": sides["heldout"],
+        "rows_left_out": sides["left_out"],
         "clusters": len(outcome.clusters),
         "words": outcome.words,
         "tasks": dict(outcome.tasks.most_common()),

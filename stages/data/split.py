@@ -5,6 +5,7 @@ import random
 from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any, Optional, TypeVar
 
 from pipeline.errors import ConfigError, DataError
@@ -65,6 +66,18 @@ def held(sizes: Mapping[str, int], split: Split, seed: int, share: float = 0.0) 
         return {group for group, fold in place.items() if fold == split.fold}
     share = share if split.share is None else split.share
     return {group for group in sizes if in_heldout(group, share, seed)}
+
+
+def first(sizes: Mapping[str, int], fraction: float, seed: int) -> set[str]:
+    """The groups in seeded order up to where `fraction` of all rows is nearest: at least one, if there is any.
+
+    `sizes`: group -> rows. Nested: those of a smaller fraction are among those of a larger one.
+    """
+    order = sorted(sizes, key=lambda name: (unit("fraction", seed, name), name))
+    sums = list(accumulate(sizes[name] for name in order))
+    wanted = fraction * sum(sizes.values())
+    count = min(range(len(order)), key=lambda place: abs(sums[place] - wanted), default=-1) + 1
+    return set(order[:count])
 
 
 def group_of(row: Mapping[str, Any], field: str) -> str:

@@ -55,6 +55,15 @@ def test_clusters_stay_whole(tmp_path):
     assert train and held and not {r["cluster"] for r in train} & {r["cluster"] for r in held}
 
 
+def test_a_fraction_leaves_out_whole_clusters_of_the_training_part_alone_and_is_counted(tmp_path):
+    file = write(tmp_path / "a.jsonl", [{**row, "cluster": f"c{i // 2}"} for i, row in enumerate(GOOD)])
+    whole, held, *_ = prepare(tmp_path, files=[file], holdout=0.3)
+    half, same, _, quality, _ = prepare(tmp_path, files=[file], holdout=0.3, fraction=0.5)
+    assert same == held and [row for row in whole if row in half] == half and len(half) == len(whole) // 2
+    assert not {row["cluster"] for row in half} & {row["cluster"] for row in whole if row not in half}
+    assert quality["rows_left_out"] == len(whole) - len(half) and quality["rows_train"] == len(half)
+
+
 def test_the_seed_decides_the_split(tmp_path):
     file = write(tmp_path / "a.jsonl", GOOD)
     sides = {seed: [r["id"] for r in prepare(tmp_path, files=[file], holdout=0.5, seed=seed)[1]] for seed in (1, 2)}
@@ -209,6 +218,7 @@ def test_no_row_left(tmp_path):
         ({"files": ["a.xml"]}, r"cannot read files ending in '\.xml'; use \.jsonl, \.ndjson, \.json, \.csv"),
         ({"files": ["a.jsonl"], "on_error": "skip"}, "on_error must be refuse, reject or salvage"),
         ({"files": ["a.jsonl"], "holdout": 1.5}, "holdout from 0 to 1"),
+        ({"files": ["a.jsonl"], "fraction": 0.0}, "fraction=0.0: give a share"),
         ({"files": ["a.jsonl"], "limit": -1}, "limit must be 0 or more"),
         ({"files": ["a.jsonl"], "near_duplicates": 0.3}, r"near_duplicates=0\.3: give a Jaccard similarity from 0\.5"),
         ({"files": ["a.jsonl"], "near_duplicates": 1.5}, "from 0.5 to 1, or 0"),

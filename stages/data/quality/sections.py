@@ -60,6 +60,7 @@ def sums(counts: Mapping[str, Any]) -> list[Sum]:
     """What must hold: nothing that was read may get lost."""
     read, kept, repaired, rejected = (counts.get(f"rows_{name}") for name in ("read", "kept", "repaired", "rejected"))
     sides = {"to train on": counts.get("rows_train"), "held out": counts.get("rows_heldout")}
+    sides |= {"left out": counts["rows_left_out"]} if counts.get("rows_left_out") else {}
     reasons = counts.get("reasons")
     because = None if reasons is None else sum(n for name, n in reasons.items() if name.startswith("rejected"))
     usable = None if kept is None or repaired is None else kept + repaired
@@ -96,6 +97,7 @@ def tiles(counts: Mapping[str, Any]) -> list[tuple[str, str, str]]:
         for name, number in rows.items()
     ]
     held = f"and {words.count(counts.get('rows_heldout'))} held out"
+    held += f", {words.count(counts['rows_left_out'])} left out" if counts.get("rows_left_out") else ""
     return [
         ("Rows read", words.count(read), f"{words.count(counts.get('words'))} words kept"),
         *shares,

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.errors import ConfigError, DataError
-from stages.data.split import Split, check, folds, held, in_heldout, interleave, unit
+from stages.data.split import Split, check, first, folds, held, in_heldout, interleave, unit
 
 
 @given(st.text(), st.integers())
@@ -83,3 +83,19 @@ def test_a_split_that_cannot_be_made_is_refused(split, message):
 def test_a_fold_of_five_and_a_share_are_fine():
     check(Split(method="kfold", fold=4))
     check(Split(share=0.5))
+
+
+@given(st.dictionaries(st.text(min_size=1), st.integers(1, 9), max_size=40), st.integers())
+def test_a_smaller_fraction_is_part_of_a_larger_one_and_its_rows_are_the_nearest_there_are(sizes, seed):
+    quarter, half, whole = (first(sizes, fraction, seed) for fraction in (0.25, 0.5, 1.0))
+    assert quarter <= half <= whole == set(sizes)
+    if sizes:
+        rows = sum(sizes[name] for name in half)
+        assert quarter and abs(rows - sum(sizes.values()) / 2) <= max(sizes.values())
+
+
+def test_a_fraction_is_another_one_under_another_seed_and_is_no_beginning_of_the_held_out_groups():
+    sizes = {str(i): 1 for i in range(200)}
+    half = first(sizes, 0.5, 1)
+    assert len(half) == 100 and half != first(sizes, 0.5, 2)
+    assert half != {name for name in sizes if in_heldout(name, 0.5, 1)}
