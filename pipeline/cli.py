@@ -92,7 +92,7 @@ def _failed(screen: Screen, text: str, code: int) -> Answer:
 
 def _system(error: OSError, options: argparse.Namespace) -> str:
     """A file system's complaint: nearly always the store's disk."""
-    from pipeline.store import unwritable
+    from pipeline.disk import unwritable
 
     given = [word.partition("=")[2] for word in options.words if word.startswith("store.root=")]
     return unwritable(error, Path(given[-1] if given else os.environ.get("JOURNEYMAN_STORE", "store")))

@@ -3,11 +3,12 @@
 import json
 import os
 import platform
+import re
 import subprocess
 import sys
 import uuid
-from collections.abc import Sequence
-from datetime import UTC, datetime
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -16,7 +17,9 @@ from typing import Any
 from pipeline.errors import StageFailed, StoreError
 from pipeline.fingerprint import combine, sha256
 
-SCHEMA = 1
+SCHEMA = 1  # of manifest.json
+TIME = "%Y%m%dT%H%M%S%f"
+STAMPED = re.compile(r"\d{8}T\d{12}Z-")
 PACKAGES = (
     "torch",
     "transformers",
@@ -30,9 +33,16 @@ PACKAGES = (
 )
 
 
-def stamp() -> str:
-    """A name that sorts by time and never repeats: UTC to the microsecond and six random digits."""
-    return datetime.now(UTC).strftime("%Y%m%dT%H%M%S%fZ-") + uuid.uuid4().hex[:6]
+def stamp(others: Iterable[str] = ()) -> str:
+    """A name that sorts by time and never repeats: UTC to the microsecond and six random digits.
+
+    It sorts behind every name in `others`, also when the clock was put back since they were made.
+    """
+    moment = datetime.now(UTC)
+    newest = max((name for name in others if STAMPED.match(name)), default=None)
+    if newest is not None:
+        moment = max(moment, datetime.strptime(newest[:21], TIME).replace(tzinfo=UTC) + timedelta(microseconds=1))
+    return f"{moment.strftime(TIME)}Z-{uuid.uuid4().hex[:6]}"
 
 
 def now() -> str:
@@ -55,6 +65,14 @@ def write_text(path: Path, text: str) -> None:
     finally:
         part.unlink(missing_ok=True)
     sync(path.parent)
+
+
+def make_folder(path: Path) -> None:
+    """The folder and its parents, each of which outlives a power cut."""
+    missing = [folder for folder in (path, *path.parents) if not folder.exists()]
+    path.mkdir(parents=True, exist_ok=True)
+    for folder in missing:
+        sync(folder.parent)
 
 
 def sync(path: Path) -> None:

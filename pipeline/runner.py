@@ -12,6 +12,7 @@ from pipeline.checkpoints import checkpoint_step, drop_torn_checkpoints
 from pipeline.children import run_build, run_validate, warm
 from pipeline.config import Loaded
 from pipeline.context import Artifact
+from pipeline.disk import FULL, mounts, shared_warning, unwritable
 from pipeline.display import Screen, sentence
 from pipeline.errors import DataError, GateRefused, JourneymanError, StageFailed, StoreError
 from pipeline.fingerprint import digest_code, save_cache
@@ -21,7 +22,7 @@ from pipeline.judging import conclude, judge_ready
 from pipeline.locks import Lock
 from pipeline.manifest import SCHEMA, command_line, environment, now, read_json, write_json
 from pipeline.planner import Plan, inputs_of, stale_roles
-from pipeline.store import FULL, Store, Stored, digests, unwritable
+from pipeline.store import Store, Stored, digests
 from pipeline.worker import Outcome, Request
 
 
@@ -53,6 +54,8 @@ def execute(run: Run) -> int:
     """Build what the plan says and return the exit code; run.json and the report are written in any case."""
     check_configs(run.plan)
     run.store.prepare()
+    if warning := shared_warning(run.store.root, mounts()):
+        run.screen.say(warning)
     run.folder = run.store.new_run(run.plan.experiment.name)
     run.record = _new_record(run)
     run.save()

@@ -4,7 +4,6 @@ Protocol of a build: read CURRENT (a hit?) -> lock the id -> look again -> build
 fsync -> rename to artifacts/<kind>/<id>/<attempt> -> replace CURRENT. A kill leaves the old state or the new one.
 """
 
-import errno
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
@@ -14,11 +13,25 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.context import Artifact
+from pipeline.disk import unwritable
 from pipeline.errors import StoreError
 from pipeline.fingerprint import sha256
 from pipeline.identity import artifact_id
 from pipeline.locks import Lock
-from pipeline.manifest import describe, read_json, stamp, sync, sync_tree, tree_digest, write_json, write_text
+from pipeline.manifest import (
+    SCHEMA,
+    describe,
+    make_folder,
+    read_json,
+    stamp,
+    sync,
+    sync_tree,
+    tree_digest,
+    write_json,
+    write_text,
+)
+
+STORE_SCHEMA = 1  # of the folder's form: docs/store.md says how a newer version treats an older store
 
 
 @dataclass(frozen=True)
@@ -57,11 +70,12 @@ class Stored:
 
 
 class Store:
-    """Paths and operations below one folder on one POSIX file system."""
+    """Paths and operations below one folder on one POSIX file system; StoreError if a newer version made it."""
 
     def __init__(self, root: Path) -> None:
         self.root = root.absolute()
         self._verified: set[Path] = set()  # attempts whose every byte this process has hashed
+        check_schema(self.layout(), f"the store {self.root}", STORE_SCHEMA)
 
     # -- places ---------------------------------------------------------------------------------------------------
     def folder(self, kind: str, id: str) -> Path:
@@ -84,6 +98,17 @@ class Store:
     def relative(self, path: Path) -> str:
         return path.relative_to(self.root).as_posix()
 
+    def layout(self) -> int:
+        """Version of the store's form; the first one did not write it down."""
+        try:
+            return int(read_json(self.root / "store.json")["schema"])
+        except (FileNotFoundError, NotADirectoryError):
+            return 1
+        except (KeyError, TypeError, ValueError) as error:
+            raise StoreError(
+                f'{self.root / "store.json"} is damaged ({error}); it should say {{"schema": 1}}'
+            ) from error
+
     # -- reading --------------------------------------------------------------------------------------------------
     def current(self, kind: str, id: str) -> Stored | None:
         """The published attempt of an id; None if there is none or a person deleted its folder."""
@@ -101,7 +126,8 @@ class Store:
             sound = artifact_id(stored.manifest["payload"]) == stored.id and (
                 tree_digest(stored.manifest["outputs"]) == stored.digest
             )
-        except (KeyError, TypeError, FileNotFoundError) as error:
+            check_schema(stored.manifest.get("schema", 1), f"{folder}/manifest.json", SCHEMA)
+        except (KeyError, TypeError, AttributeError, FileNotFoundError) as error:
             raise StoreError(f"{folder}/manifest.json is missing or damaged ({error})") from error
         if not sound:
             raise StoreError(f"{folder}/manifest.json was changed after it was written")
@@ -143,8 +169,8 @@ class Store:
         marks: dict[str, list[int]] = {}
         for output in stored.manifest["outputs"]:
             file = stored.path / output["path"]
-            if not file.is_file():
-                raise StoreError(_damaged(stored, f"{output['path']} is missing", name))
+            if file.is_symlink() or not file.is_file():
+                raise StoreError(_damaged(stored, f"{output['path']} is missing or no plain file", name))
             mark = marks[output["path"]] = _mark(file)
             known = not full and seen.get(output["path"]) == mark
             if not known and (mark[0] != output["size"] or sha256(file) != output["sha256"]):
@@ -175,6 +201,8 @@ class Store:
         try:
             for name in ("artifacts", "work", "locks", "runs", "pins", "cache"):
                 (self.root / name).mkdir(parents=True, exist_ok=True)
+            if not (self.root / "store.json").exists():
+                write_json(self.root / "store.json", {"schema": STORE_SCHEMA})
             probe = self.cache / f".probe-{os.getpid()}"
             probe.write_text("writable")
             probe.unlink()
@@ -195,12 +223,13 @@ class Store:
 
     def publish(self, kind: str, id: str, manifest: Mapping[str, Any]) -> Stored:
         """Make work/<id>/out the current attempt; the caller holds the lock. `manifest` lacks what is hashed here."""
-        out, home, attempt = self.work(id) / "out", self.folder(kind, id), stamp()
+        out, home = self.work(id) / "out", self.folder(kind, id)
+        make_folder(home)
+        attempt = stamp(os.listdir(home))
         outputs = describe(out)
         full = {**manifest, "attempt": attempt, "outputs": outputs, "digest": tree_digest(outputs)}
         write_json(out / "manifest.json", full)
         sync_tree(out)
-        home.mkdir(parents=True, exist_ok=True)
         os.rename(out, home / attempt)
         sync(home)
         stored = Stored(home / attempt, full)
@@ -212,7 +241,6 @@ class Store:
     def make_current(self, stored: Stored) -> None:
         """Point CURRENT at an attempt; what was needed to build it is no longer needed."""
         write_text(stored.path.parent / "CURRENT", stored.attempt + "\n")
-        sync(stored.path.parent.parent)
         work = self.work(stored.id)
         shutil.rmtree(work / "ckpt", ignore_errors=True)
         (work / "result.json").unlink(missing_ok=True)
@@ -231,8 +259,10 @@ class Store:
 
     # -- runs -----------------------------------------------------------------------------------------------------
     def new_run(self, experiment: str, suffix: str = "") -> Path:
-        folder = self.runs(experiment) / f"{stamp()}{suffix}"
-        folder.mkdir(parents=True)
+        home = self.runs(experiment)
+        home.mkdir(parents=True, exist_ok=True)
+        folder = home / f"{stamp(os.listdir(home))}{suffix}"
+        folder.mkdir()
         return folder
 
     def make_latest(self, run: Path, link: str = "latest") -> None:
@@ -261,6 +291,15 @@ class Store:
         return newest
 
 
+def check_schema(found: Any, what: str, known: int) -> None:
+    """StoreError where `what` has a form that only a newer version knows."""
+    if not isinstance(found, int) or found > known:
+        raise StoreError(
+            f"{what} was written by a newer version of Journeyman (its schema is {found}, this version knows up to "
+            f"{known}). Install that version, or choose another store with store.root=FOLDER or JOURNEYMAN_STORE."
+        )
+
+
 def digests(inputs: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
     """role -> content digest, of a manifest's `inputs`."""
     return {role: item["digest"] for role, item in inputs.items()}
@@ -277,27 +316,3 @@ def _damaged(stored: Stored, what: str, name: str | None) -> str:
         f"the artifact of '{stage}' is damaged: {what} ({stored.path}). "
         f"It was not used. `journeyman run ... --force {stage}` rebuilds it."
     )
-
-
-FULL = (errno.ENOSPC, errno.EDQUOT)
-
-
-def unwritable(error: OSError, root: Path) -> str:
-    """What a failed write means for the user."""
-    root, file = root.absolute(), Path(error.filename or root).absolute()
-    if error.errno in FULL:
-        free = shutil.disk_usage(_existing(root)).free >> 20
-        return (
-            f"the disk is full: {file} could not be written ({free} MiB free below {root}). Nothing half-made was "
-            f"published. Free some space (`journeyman gc` lists what can go) and give the same command again."
-        )
-    if root != file and root not in file.parents and file not in root.parents:
-        return f"{file}: {error.strerror or error}"
-    return (
-        f"the store {root} cannot be written: {error.strerror or error} ({file}). "
-        f"Choose another folder with store.root=FOLDER or JOURNEYMAN_STORE."
-    )
-
-
-def _existing(path: Path) -> Path:
-    return next(folder for folder in (path, *path.parents) if folder.exists())

@@ -19,12 +19,12 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from pipeline.context import Artifact, Context
+from pipeline.disk import FULL
 from pipeline.errors import JourneymanError, StageFailed
 from pipeline.locks import Lock
-from pipeline.manifest import read_json, write_json
+from pipeline.manifest import read_json, sync_tree, write_json
 from pipeline.registry import Kind, kind
 from pipeline.schema import Tracker
-from pipeline.store import FULL
 
 
 @dataclass
@@ -57,6 +57,7 @@ def build(spec_file: str, lock: Lock, results: Connection, debug: bool) -> None:
     try:
         metrics, sections = run_stage(spec)
         outcome = Outcome(begin, time.time(), metrics, sections)
+        sync_tree(Path(spec["out"]))  # a power cut must not keep result.json and lose what it speaks of
         write_json(Path(spec_file).with_name("result.json"), vars(outcome))
     except BaseException as error:
         outcome = _failure(error, begin, Path(spec_file).with_name("log.txt"), debug)

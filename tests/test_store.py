@@ -19,7 +19,7 @@ from pipeline.identity import artifact_id, payload_of
 from pipeline.locks import Lock
 from pipeline.manifest import write_json
 from pipeline.schema import StageConfig
-from pipeline.store import Store, unwritable
+from pipeline.store import Store
 
 FORK = multiprocessing.get_context("fork")
 
@@ -311,12 +311,6 @@ def test_a_store_that_is_a_file_says_so(tmp_path):
     (tmp_path / "store").write_text("not a folder")
     with pytest.raises(StoreError, match=r"cannot be written.*store\.root=FOLDER"):
         Store(tmp_path / "store").prepare()
-
-
-def test_messages_for_a_full_disk_a_forbidden_store_and_another_file(tmp_path):
-    assert "disk is full" in unwritable(OSError(errno.ENOSPC, "No space left", str(tmp_path / "x")), tmp_path)
-    assert "JOURNEYMAN_STORE" in unwritable(OSError(errno.EROFS, "Read-only", str(tmp_path / "x")), tmp_path)
-    assert unwritable(OSError(errno.EACCES, "Denied", "/etc/x"), tmp_path) == "/etc/x: Denied"
 
 
 def test_reading_works_where_nothing_can_be_written(store, monkeypatch):
