@@ -27,6 +27,7 @@ from pipeline.planned import (
     require_stage,
     store_of,
 )  # fmt: skip
+from pipeline.store_verb import store
 
 if TYPE_CHECKING:
     from pipeline.folds import Chain
@@ -44,7 +45,10 @@ USAGE = """journeyman VERB [overrides...] [options]
   compare   A B ...: models side by side, by run, experiment[:STAGE], pin or id (--rank SUITE, --out FILE.html)
   data      check: what the contracts of an experiment's data find, before anything is trained
             inspect FILE: what becomes of a file's rows, before it is in any experiment
+  retrain   check, plan, run what changed, judge against the champion, promote or refuse (--dry-run: what asks for it)
+  promote   [STAGE]: make a model that is in the store the champion, if its gates pass (--because "why": even if not)
   pins      [set NAME STAGE-OR-ID | rm NAME]: names that keep artifacts
+  store     fsck: hash everything that is published (--repair mends what needs no building)
   gc        what nothing needs any more (--apply moves it to the trash)
 
 Overrides are Hydra's: experiment=legal stages.dpo.train.beta=0.2 budget=smoke store.root=FOLDER"""
@@ -117,10 +121,13 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     )
     add("--json", action="store_true", help="one JSON document on stdout, nothing else")
     add("--debug", action="store_true", help="show tracebacks")
+    add("--repair", action="store_true", help="store fsck: mend what needs no building")
     add("--apply", action="store_true", help="gc: really move to the trash")
     add("--out", metavar="FILE", help="compare: write an HTML page")
     add("--rank", metavar="SUITE", help="compare: the best on this suite first; with one run, of its whole multirun")
     add("--days", type=float, default=14.0, help="gc: keep what runs of this many days used")
+    add("--dry-run", action="store_true", help="retrain: say which triggers fire, train nothing")
+    add("--because", metavar="WHY", help="promote: whatever the gates say; the reason is kept")
     options = parser.parse_intermixed_args(argv)
     if options.verb is None:
         parser.exit(2, USAGE + "\n")
@@ -129,9 +136,9 @@ def _parse(argv: list[str]) -> argparse.Namespace:
         parser.error(f"there is no verb '{options.verb}'" + (f", did you mean '{near[0]}'?" if near else ""))
     options.names = [word for word in options.words if "=" not in word and not word.startswith("~")]
     options.overrides = [word for word in options.words if word not in options.names]
-    allowed = {"explain": 1, "show": 1, "pins": 3, "data": 2, "compare": len(options.names)}.get(options.verb, 0)
-    if len(options.names) > allowed:
-        word = options.names[allowed]
+    allowed = {"explain": 1, "show": 1, "pins": 3, "data": 2, "store": 1, "promote": 1, "compare": len(options.names)}
+    if len(options.names) > (most := allowed.get(options.verb, 0)):
+        word = options.names[most]
         parser.error(f"'{word}' is no override, which looks like key=value; --from, --until and --force choose stages")
     return options
 
@@ -366,6 +373,9 @@ VERBS: dict[str, Callable[[argparse.Namespace, Screen], Answer]] = {
     "show": _show,
     "compare": compare,
     "data": data,
+    "retrain": retrain,
+    "promote": promote,
     "pins": _pins,
+    "store": store,
     "gc": _gc,
 }

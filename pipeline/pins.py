@@ -1,7 +1,6 @@
 """Names that keep artifacts (pins), and gc: what no pin, no recent run and no running build needs goes to the trash."""
 
 import os
-import re
 import shutil
 import time
 from collections.abc import Iterator
@@ -11,6 +10,7 @@ from typing import Any
 
 from pipeline.errors import ConfigError
 from pipeline.manifest import now, read_json, stamp, write_json
+from pipeline.names import require_name
 from pipeline.store import Store, Stored
 
 DAY = 86400.0
@@ -19,8 +19,7 @@ DAY = 86400.0
 # -- pins ---------------------------------------------------------------------------------------------------------
 def set_pin(store: Store, name: str, stored: Stored) -> None:
     """Point the pin `name` at an attempt, replacing an older one."""
-    if not re.fullmatch(r"[A-Za-z0-9][\w.@-]*", name):
-        raise ConfigError(f"pin name {name!r}: use letters, digits, '-', '_', '.' and '@'")
+    require_name("the pin", name)
     (store.root / "pins").mkdir(parents=True, exist_ok=True)
     entry = {
         "kind": stored.kind,
@@ -33,6 +32,7 @@ def set_pin(store: Store, name: str, stored: Stored) -> None:
 
 
 def remove_pin(store: Store, name: str) -> None:
+    require_name("the pin", name)
     try:
         (store.root / "pins" / name).unlink()
     except FileNotFoundError:
@@ -79,28 +79,28 @@ def apply_gc(store: Store, sweep: Sweep) -> None:
         lock = store.lock(folder.parent.name)
         if lock:
             with lock:
-                _discard_attempt(store, folder)
+                discard(store, folder)
     for folder in sweep.works:
         lock = store.lock(folder.name)
         if lock:
             with lock:
-                _to_trash(store, folder, f"work-{folder.name}")
+                to_trash(store, folder, f"work-{folder.name}")
     for folder in sweep.trash:
         shutil.rmtree(folder)
 
 
-def _discard_attempt(store: Store, folder: Path) -> None:
+def discard(store: Store, folder: Path) -> None:
     """CURRENT goes first: an id without CURRENT is simply not built."""
     home = folder.parent
     pointer = home / "CURRENT"
     if pointer.exists() and pointer.read_text().strip() == folder.name:
         pointer.unlink()
-    _to_trash(store, folder, f"{home.parent.name}-{home.name}-{folder.name}")
+    to_trash(store, folder, f"{home.parent.name}-{home.name}-{folder.name}")
     if not any(home.iterdir()):
         home.rmdir()
 
 
-def _to_trash(store: Store, folder: Path, name: str) -> None:
+def to_trash(store: Store, folder: Path, name: str) -> None:
     (store.root / "trash").mkdir(exist_ok=True)
     target = store.root / "trash" / f"{name}-{stamp()}"
     os.rename(folder, target)

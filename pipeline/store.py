@@ -30,6 +30,7 @@ from pipeline.manifest import (
     write_json,
     write_text,
 )
+from pipeline.names import check_manifest, inside
 
 STORE_SCHEMA = 1  # of the folder's form: docs/store.md says how a newer version treats an older store
 
@@ -116,13 +117,16 @@ class Store:
             attempt = (self.folder(kind, id) / "CURRENT").read_text().strip()
         except FileNotFoundError:
             return None
-        folder = self.folder(kind, id) / attempt
+        folder = inside(self.folder(kind, id), attempt, f"{self.folder(kind, id)}/CURRENT")
         return self.read(folder) if folder.is_dir() else None
 
     def read(self, folder: Path) -> Stored:
-        """An attempt by its folder; StoreError if its manifest is missing or contradicts itself."""
+        """An attempt by its folder; StoreError if it is not in the store, or its manifest is missing or no good."""
+        if not folder.resolve().is_relative_to(self.root.resolve() / "artifacts"):
+            raise StoreError(f"{folder} is not an artifact of the store {self.root}")
         try:
             stored = Stored(folder, read_json(folder / "manifest.json"))
+            check_manifest(stored.manifest, f"{folder}/manifest.json")
             sound = artifact_id(stored.manifest["payload"]) == stored.id and (
                 tree_digest(stored.manifest["outputs"]) == stored.digest
             )
@@ -142,7 +146,7 @@ class Store:
     def pinned(self, name: str) -> Stored | None:
         """What a pin names; None without the pin. StoreError if its artifact is gone."""
         try:
-            entry = read_json(self.root / "pins" / name)
+            entry = read_json(inside(self.root / "pins", name, "a pin"))
         except FileNotFoundError:
             return None
         return self.read(self.root / entry["path"])
@@ -169,7 +173,7 @@ class Store:
         marks: dict[str, list[int]] = {}
         for output in stored.manifest["outputs"]:
             file = stored.path / output["path"]
-            if file.is_symlink() or not file.is_file():
+            if file.is_symlink() or not file.is_file() or not file.resolve().is_relative_to(stored.path.resolve()):
                 raise StoreError(_damaged(stored, f"{output['path']} is missing or no plain file", name))
             mark = marks[output["path"]] = _mark(file)
             known = not full and seen.get(output["path"]) == mark
@@ -238,9 +242,13 @@ class Store:
         self._remember(stored, {str(item["path"]): _mark(stored.path / item["path"]) for item in outputs}, {})
         return stored
 
-    def make_current(self, stored: Stored) -> None:
-        """Point CURRENT at an attempt; what was needed to build it is no longer needed."""
+    def point(self, stored: Stored) -> None:
+        """Make an attempt the one that counts."""
         write_text(stored.path.parent / "CURRENT", stored.attempt + "\n")
+
+    def make_current(self, stored: Stored) -> None:
+        """The same for one that was just built: what it was built with is no longer needed."""
+        self.point(stored)
         work = self.work(stored.id)
         shutil.rmtree(work / "ckpt", ignore_errors=True)
         (work / "result.json").unlink(missing_ok=True)

@@ -10,15 +10,14 @@ import time
 from pathlib import Path
 
 import pytest
+from store_toys import build, manifest
 
 import pipeline.pins as pins
 import pipeline.store as module
 from pipeline.checkpoints import checkpoint_step, drop_torn_checkpoints
 from pipeline.errors import ConfigError, StoreError
-from pipeline.identity import artifact_id, payload_of
 from pipeline.locks import Lock
 from pipeline.manifest import write_json
-from pipeline.schema import StageConfig
 from pipeline.store import Store
 
 FORK = multiprocessing.get_context("fork")
@@ -29,25 +28,6 @@ def store(tmp_path):
     found = Store(tmp_path / "store")
     found.prepare()
     return found
-
-
-def payload(seed=0):
-    return payload_of("toy", 1, StageConfig(kind="toy", seed=seed), {}, {})
-
-
-def manifest(seed=0, inputs=None, stage="first"):
-    recipe = payload(seed)
-    return {"id": artifact_id(recipe), "kind": "toy", "stage": stage, "payload": recipe, "inputs": inputs or {}}
-
-
-def build(store, seed=0, text="weights", inputs=None, stage="first"):
-    """What a runner does under the lock, without a child."""
-    entry = manifest(seed, inputs, stage)
-    out = store.work(entry["id"]) / "out" / "model"
-    shutil.rmtree(out.parent, ignore_errors=True)
-    out.mkdir(parents=True)
-    (out / "w").write_text(text)
-    return store.publish("toy", entry["id"], entry)
 
 
 # -- publish and read ---------------------------------------------------------------------------------------------
@@ -266,7 +246,7 @@ def test_pins_are_set_listed_and_removed(store):
     pins.remove_pin(store, "champion")
     with pytest.raises(ConfigError, match="no pin 'champion'"):
         pins.remove_pin(store, "champion")
-    with pytest.raises(ConfigError, match="pin name"):
+    with pytest.raises(ConfigError, match="the pin"):
         pins.set_pin(store, "../../etc", stored)
 
 
