@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from pipeline.beside import INPUT, roles, suitable
 from pipeline.errors import ConfigError
 from pipeline.fingerprint import digest_code
 from pipeline.identity import artifact_id, payload_of
@@ -50,6 +51,7 @@ class Node:
 Nodes = dict[str, Node]
 SAMPLES = ("production_sample", "domain_sample")  # data sets that say what the model will meet; checks compare
 MEASURABLE = ("model", "prompted")  # what makes something that can be evaluated
+JUDGES = ("model", "reward")  # what can judge answers
 RESERVED = ("base", "champion", "every")  # names with a meaning of their own
 UPSTREAM = "upstream:"  # before the role in which a check reads what an earlier stage was trained on
 
@@ -74,10 +76,11 @@ def make_nodes(experiment: Experiment, champion: Stored | None = None) -> Nodes:
     sets = {name: _node(name, config) for name, config in experiment.data.items()}
     checks = _checks(experiment, stages)
     pinned = {"champion": _champion(champion)} if champion else {}
-    evals |= {f"eval_{name}": _evaluation(experiment, name, experiment.eval.suites) for name in pinned}
+    evals |= _evaluation(experiment, "champion", experiment.eval.suites, stages) if pinned else {}
     everything = {**sets, **pinned, **stages, **evals, **checks}
     if experiment.model.source or any("base" in node.inputs.values() for node in everything.values()):
         everything["base"] = _base(experiment)
+    _check_others(experiment.eval.suites, everything)
     for node in everything.values():
         if not node.pinned:
             _check_references(node, everything)
@@ -116,7 +119,8 @@ def _champion(stored: Stored) -> Node:
 def _evaluations(experiment: Experiment, stages: Nodes) -> Nodes:
     """`eval_<stage>` of every model that is to be measured, on the suites that suit it; none without suites."""
     known = ["base", *(name for name, node in stages.items() if node.kind.stage.produces in MEASURABLE)]
-    wanted = known if experiment.eval.models is None else experiment.eval.models
+    made = [name for name in known if name == "base" or stages[name].inputs]  # not what is imported, to judge
+    wanted = made if experiment.eval.models is None else experiment.eval.models
     for name in wanted:
         if name not in known:
             raise ConfigError(
@@ -124,22 +128,27 @@ def _evaluations(experiment: Experiment, stages: Nodes) -> Nodes:
             )
     if not experiment.eval.suites:
         return {}
-    nodes = {}
+    nodes: Nodes = {}
     for model in wanted:
         suites = _suites(experiment, stages[model]) if model in stages else experiment.eval.suites
-        nodes[f"eval_{model}"] = _evaluation(experiment, model, suites)
+        nodes |= _evaluation(experiment, model, suites, stages)
     return nodes
 
 
-def _evaluation(experiment: Experiment, model: str, suites: dict[str, Suite]) -> Node:
+def _evaluation(experiment: Experiment, model: str, suites: dict[str, Suite], stages: Nodes) -> Nodes:
+    """`eval_<model>` with the judges and opponents that its suites name; nothing where no suite is left for it."""
+    policy = stages[model].inputs.get("policy") if model in stages else None
+    suites = suitable(suites, model, policy, {name: _inputs(name, stages) for name in stages})
+    if not suites:
+        return {}
     config = kind("evaluate").config(  # type: ignore[call-arg]
         kind="evaluate",
-        inputs={"model": model},
+        inputs={"model": model, **roles(suites, policy)},
         data={suite.data: suite.data for suite in suites.values()},
         suites=suites,
         runtime=experiment.eval.runtime,
     )
-    return _node(f"eval_{model}", config)
+    return {f"eval_{model}": _node(f"eval_{model}", config)}
 
 
 def _suites(experiment: Experiment, node: Node) -> dict[str, Suite]:
@@ -230,6 +239,12 @@ def _before(node: Node, stages: Nodes) -> list[str]:
     return found
 
 
+def _inputs(name: str, stages: Nodes) -> set[str]:
+    """The models that the stage is made from: `_before`, and the base where it is one of them."""
+    before = _before(stages[name], stages)
+    return {model for stage in (name, *before) for model in stages[stage].inputs.values()}
+
+
 def _check_names(stages: Iterable[str], sets: Iterable[str]) -> None:
     for group, names, others in (("stages", stages, set(sets)), ("data", sets, set())):
         for name in names:
@@ -265,8 +280,17 @@ def _check_references(node: Node, nodes: Nodes) -> None:
         _check_makes(f"{place}.data.{role}", name, "data", nodes)
 
 
+def _check_others(suites: Mapping[str, Suite], nodes: Nodes) -> None:
+    """The judges and opponents that suites name are stages that make what is needed."""
+    for name, suite in suites.items():
+        if suite.judge is not None:
+            _check_makes(f"eval.suites.{name}.judge", suite.judge, "judge", nodes)
+        if suite.against is not None and suite.against != INPUT:
+            _check_makes(f"eval.suites.{name}.against", suite.against, "measurable", nodes)
+
+
 def _check_makes(place: str, name: str, what: str, nodes: Nodes) -> None:
-    wanted = MEASURABLE if what == "measurable" else (what,)
+    wanted = {"measurable": MEASURABLE, "judge": JUDGES}.get(what, (what,))
     able = [n.name for n in nodes.values() if n.kind.stage.produces in wanted]
     if name not in nodes:
         raise ConfigError(
@@ -283,7 +307,7 @@ def _check_makes(place: str, name: str, what: str, nodes: Nodes) -> None:
 
 
 def _word(what: str) -> str:
-    return {"model": "stage", "data": "data set", "reward": "reward model"}.get(what, what)
+    return {"model": "stage", "measurable": "model", "data": "data set", "reward": "reward model"}.get(what, what)
 
 
 def _check_gates(experiment: Experiment, nodes: Nodes) -> None:

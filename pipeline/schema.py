@@ -70,6 +70,8 @@ class Suite:
     outside: List[str] = field(default_factory=list)  # slices unlike training, as seen_category=no; details: the gap
     version: int = 1  # raised by whoever changes what the suite means, so that results of before are not compared
     about: Optional[str] = field(default=None, metadata=NOT_IDENTITY)  # general | safety | domain: what gates go by
+    judge: Optional[str] = field(default=None, metadata=LATER)  # stage of a reward model, or of a model, that judges
+    against: Optional[str] = field(default=None, metadata=LATER)  # the other side: answers of a stage | base | input
 
 
 @dataclass
@@ -116,6 +118,34 @@ class Identity:
 
 
 @dataclass
+class Feedback:
+    """Rows that come in over time, and how many new ones are worth training on."""
+
+    data: List[str] = field(default_factory=list)  # data sets that hold them; a change of these counts by its new rows
+    rows: int = 100  # new ones, since a model was last judged, from which training starts
+
+
+@dataclass
+class Drift:
+    """Production against what the champion was trained on."""
+
+    sample: Optional[str] = None  # data set of prompts or texts from production; None: drift starts nothing
+    psi: float = 0.25  # population stability index of a feature from which training starts
+
+
+@dataclass
+class Retrain:
+    """When `journeyman retrain` trains, whose model it promotes, and how much worse than the champion that may be."""
+
+    stage: Optional[str] = None  # whose model is promoted; None = the last one that trains a model
+    margin: float = 0.03  # of the gates against the champion on every suite that has none of its own
+    on: List[str] = field(default_factory=lambda: ["base", "config", "data"])  # changes that start training
+    feedback: Feedback = field(default_factory=Feedback)
+    drift: Drift = field(default_factory=Drift)
+    days: float = 0.0  # after which waiting changes are trained on whatever they are; 0 = never
+
+
+@dataclass
 class Experiment:
     """The whole configuration of one run."""
 
@@ -132,3 +162,4 @@ class Experiment:
     tracker: Tracker = field(default_factory=Tracker)
     store: StoreConfig = field(default_factory=StoreConfig)
     identity: Identity = field(default_factory=Identity)
+    retrain: Retrain = field(default_factory=Retrain)

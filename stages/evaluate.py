@@ -4,16 +4,21 @@ import hashlib
 import time
 from dataclasses import dataclass, field
 from difflib import get_close_matches
-from typing import Any, Dict
+from functools import partial
+from typing import TYPE_CHECKING, Any, Dict
 
-from pipeline.context import Context
+from pipeline.beside import AGAINST, JUDGE, role_of
+from pipeline.context import Artifact, Context
 from pipeline.errors import ConfigError, DataError
 from pipeline.registry import Stage, register
 from pipeline.schema import Runtime, StageConfig, Suite
-from stages.evaluation import MEASUREMENTS, own_checks
+from stages.evaluation import MEASUREMENTS, judge_prompts, own_checks
 from stages.evaluation.gap import check_outside, gap
-from stages.evaluation.measurement import Measurement, Row, heldout, read_params
+from stages.evaluation.measurement import Measurement, Others, Row, heldout, read_params
 from stages.evaluation.results import SuiteResult, write
+
+if TYPE_CHECKING:
+    from stages.models.chain import Policy
 
 NONE = "(none)"  # slice of the items that lack a column
 
@@ -27,9 +32,15 @@ class EvaluateConfig(StageConfig):
 class Evaluate(Stage):
     version, consumes, produces = 1, {"model": "measurable"}, "results"
 
+    def needs(self, config: EvaluateConfig) -> dict[str, str]:
+        """The measured model, and what suites name as judge or opponent."""
+        others = {role: JUDGE if role.startswith(role_of(JUDGE, "")) else "measurable" for role in config.inputs}
+        return {**others, **self.consumes}
+
     def fingerprints(self, config: EvaluateConfig) -> dict[str, str]:
-        """The packages that bring checks, by version."""
-        return own_checks.versions()
+        """The packages that bring checks, by version, and what judges are asked."""
+        judged = any(suite.judge for suite in config.suites.values())
+        return own_checks.versions() | ({"judge_prompts": judge_prompts.VERSION} if judged else {})
 
     def validate(self, config: EvaluateConfig) -> None:
         if not config.suites:
@@ -40,26 +51,21 @@ class Evaluate(Stage):
         if config.runtime.dequant_cache_gib < 0:
             raise ConfigError(f"eval.runtime.dequant_cache_gib={config.runtime.dequant_cache_gib}: at least 0")
         for name, suite in config.suites.items():
-            _measurement(name, suite)
+            _check_others(name, suite)
             if suite.limit < 0:
                 raise ConfigError(f"eval.suites.{name}.limit={suite.limit}: use 0 for all items, or a positive number")
 
     def run(self, ctx: Context) -> dict[str, float]:
-        from stages.models.chain import load_policy
-
         config: EvaluateConfig = ctx.config
         rows = {name: suite_rows(name, suite, ctx) for name, suite in config.suites.items()}
         _threads(config.runtime.threads)
         start = time.perf_counter()
-        policy = load_policy(
-            ctx.inputs["model"], ctx.lineage, device=config.runtime.device,
-            cache=ctx.cache, dequant_cache_gib=config.runtime.dequant_cache_gib,
-        )  # fmt: skip
+        policy = opened(ctx, ctx.inputs["model"])
         timing: dict[str, Any] = {"load_seconds": round(time.perf_counter() - start, 3), "suites": {}}
         results = []
         for name, suite in config.suites.items():
             start = time.perf_counter()
-            results.append(measure(name, suite, policy, rows[name], config.runtime.micro_batch))
+            results.append(measure(name, suite, policy, rows[name], config.runtime.micro_batch, others(suite, ctx)))
             timing["suites"][name] = round(time.perf_counter() - start, 3)
             ctx.log(f"{name}: {len(rows[name])} items in {timing['suites'][name]:.1f} s")
         ctx.record("timing", timing)
@@ -83,6 +89,29 @@ def _measurement(name: str, suite: Suite) -> tuple[Measurement, Any]:
         raise ConfigError(f"{where}.measure={suite.measure}: known measures are {', '.join(MEASUREMENTS)}{hint}")
     measurement = MEASUREMENTS[suite.measure]
     return measurement, read_params(measurement.params, dict(suite.params), f"{where}.params")
+
+
+def _check_others(name: str, suite: Suite) -> None:
+    measurement, params = _measurement(name, suite)
+    try:
+        measurement.check_others(params, suite.judge, suite.against)
+    except ConfigError as error:
+        raise ConfigError(f"eval.suites.{name}.{error}") from None
+
+
+def opened(ctx: Context, artifact: Artifact) -> "Policy":
+    from stages.models.chain import load_policy
+
+    runtime = ctx.config.runtime
+    return load_policy(
+        artifact, ctx.lineage, device=runtime.device, cache=ctx.cache, dequant_cache_gib=runtime.dequant_cache_gib
+    )
+
+
+def others(suite: Suite, ctx: Context) -> Others:
+    """The suite's judge and opponent, to be loaded as the measured model is."""
+    named = {key: ctx.inputs[role_of(key, name)] if (name := getattr(suite, key)) else None for key in (JUDGE, AGAINST)}
+    return Others(ctx.inputs["model"], named[JUDGE], named[AGAINST], partial(opened, ctx), ctx.cache)
 
 
 def suite_rows(name: str, suite: Suite, ctx: Context) -> list[Row]:
@@ -141,10 +170,12 @@ def spread(rows: list[Row], limit: int) -> list[Row]:
     return [min(stretch, key=lambda row: hashlib.sha256(str(row["id"]).encode()).digest()) for stretch in stretches]
 
 
-def measure(name: str, suite: Suite, policy: Any, rows: list[Row], micro_batch: int) -> SuiteResult:
+def measure(
+    name: str, suite: Suite, policy: "Policy", rows: list[Row], micro_batch: int, beside: Others
+) -> SuiteResult:
     measurement, params = _measurement(name, suite)
     metric, higher_is_better = measurement.metric(params)
-    items = measurement.run(policy, rows, params, micro_batch)
+    items = measurement.run_beside(policy, rows, params, micro_batch, beside)
     details = measurement.details(items, params)
     if suite.outside:
         details["metrics"] = {**details.get("metrics", {}), **gap(items, suite.outside, metric)}

@@ -20,7 +20,7 @@ LAYERS = (  # each may import what stands below it, never what stands above
     ("config", "sweep"),
     ("compose",),
     ("search", "typed"),
-    ("folds",),
+    ("folds", "beside"),
     ("store",),
     ("manifest",),
     ("registry", "identity", "fingerprint"),
@@ -35,6 +35,7 @@ STAGE_MAY = (
     "pipeline.errors",
     "pipeline.fingerprint",
     "pipeline.statistics",
+    "pipeline.beside",  # the roles in which an evaluation gets judges and opponents
     "pipeline.typed",  # a stage that is written out as several says what is wrong by the place in its own config
     "pipeline.report",  # the pages of data sets are drawn, worded and escaped like the report of a run
 )

@@ -12,6 +12,7 @@ from stages.evaluation.perplexity import Perplexity
 from stages.evaluation.preference import Preference
 from stages.evaluation.refusal import Refusal
 from stages.evaluation.robustness import Robustness
+from stages.evaluation.win_rate import WinRate
 
 MEASUREMENTS: dict[str, Measurement] = {
     "perplexity": Perplexity(),
@@ -25,4 +26,5 @@ MEASUREMENTS: dict[str, Measurement] = {
     "constraints": Constraints(),
     "classification": Classification(),
     "overlap": Overlap(),
+    "win_rate": WinRate(),
 }

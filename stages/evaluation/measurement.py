@@ -6,11 +6,13 @@ Nothing here or at the top of a measurement's file imports torch: suites are val
 
 import dataclasses
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from pipeline.context import Artifact
 from pipeline.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -36,6 +38,17 @@ class Scored:
     values: dict[str, float] = field(default_factory=dict)  # further numbers of the item: confidence, a looser score
 
 
+@dataclass(frozen=True)
+class Others:
+    """What a suite reads beside the measured model. `open` loads a model artifact as the measured one was loaded."""
+
+    own: Artifact  # the measured model
+    judge: Artifact | None  # of the suite's `judge`
+    against: Artifact | None  # of the suite's `against`
+    open: Callable[[Artifact], "Policy"]
+    cache: Path  # of the store; see `Context.cache`
+
+
 class Measurement:
     """How one kind of suite is measured. Stateless: everything comes with the call."""
 
@@ -53,6 +66,12 @@ class Measurement:
     def check(self, row: Row, params: Any) -> None:
         """Raise DataError for an item that cannot be measured."""
 
+    def check_others(self, params: Any, judge: str | None, against: str | None) -> None:
+        """Raise ConfigError where the suite names a judge or an opponent that nothing reads, or lacks one."""
+        for key, name in (("judge", judge), ("against", against)):
+            if name is not None:
+                raise ConfigError(f"{key}={name}: this measurement reads no other model; take it out")
+
     def unit(self, row: Row, params: Any) -> str:
         """What a suite's `limit` counts: rows of one unit are taken together."""
         return str(row["id"])
@@ -60,6 +79,12 @@ class Measurement:
     def run(self, policy: "Policy", rows: list[Row], params: Any, micro_batch: int) -> list[Scored]:
         """Results in the order of `rows`. `micro_batch`: items in one forward pass, 0 = what fits a token budget."""
         raise NotImplementedError
+
+    def run_beside(
+        self, policy: "Policy", rows: list[Row], params: Any, micro_batch: int, others: Others
+    ) -> list[Scored]:
+        """`run` of a measurement that reads the suite's `judge` or `against`; the others do not override it."""
+        return self.run(policy, rows, params, micro_batch)
 
     def details(self, items: list[Scored], params: Any) -> dict[str, Any]:
         """What the summary keeps beside the metric, as JSON. The report knows these keys, each of them optional:
