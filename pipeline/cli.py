@@ -27,6 +27,7 @@ from pipeline.planned import (
     require_stage,
     store_of,
 )  # fmt: skip
+from pipeline.retraining.verbs import promote, retrain
 from pipeline.store_verb import store
 
 if TYPE_CHECKING:

@@ -35,3 +35,9 @@ class StoreError(JourneymanError):
     """The store cannot be read or written, or an artifact does not match its recorded hashes."""
 
     exit_code = 5
+
+
+class Busy(JourneymanError):
+    """Another process does the same work now, or did it first; the same command can be given again later."""
+
+    exit_code = 6

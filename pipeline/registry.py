@@ -2,7 +2,7 @@
 
 import importlib
 import pkgutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -11,7 +11,7 @@ from pipeline.errors import ConfigError
 from pipeline.schema import StageConfig, Suite
 
 if TYPE_CHECKING:
-    from pipeline.context import Context
+    from pipeline.context import Artifact, Context
 
 GROUP = "journeyman.stages"
 WARM = "warm"  # the module of a package that imports its heavy libraries, for the fork server only
@@ -55,6 +55,14 @@ class Stage:
     def inspect(self, path: str, settings: Mapping[str, str]) -> Any:
         """What the kind would make of a user's file: has `exit_code`, `lines()` for people and `json()`."""
         raise ConfigError("this kind of stage reads no files")
+
+    def row_digests(self, config: Any) -> set[str]:
+        """What stands for the content of each row that a data set of this config has now; it need not be built."""
+        raise ConfigError("this kind of data set cannot count its rows; take it out of retrain.feedback.data")
+
+    def drift(self, config: Any, trained: "Sequence[Artifact]") -> dict[str, dict[str, float]]:
+        """Feature -> {psi, chance}: rows of this config, a sample of production, against the sets trained on."""
+        raise ConfigError("this kind of data set cannot be compared; take it out of retrain.drift.sample")
 
     def validate(self, config: Any) -> None:
         """Raise ConfigError for what cannot work. Runs in a child process before the first stage starts."""

@@ -7,19 +7,20 @@ import hashlib
 import json
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Dict, List, Optional
 
-from pipeline.context import Context
+from pipeline.context import Artifact, Context
 from pipeline.errors import ConfigError, DataError
 from pipeline.registry import Stage, register
 from pipeline.schema import Runtime, StageConfig
-from stages.data import builders, conversion, dedupe, formats, readers, redaction, rows, similar
+from stages.data import artifact, builders, conversion, dedupe, formats, readers, redaction, rows, similar
 from stages.data import split as splitting
 from stages.data.conversion import Chunk
+from stages.data.findings import Located
 from stages.data.inspect import Inspection, inspect
 from stages.data.outcome import Lines, Outcome, describe, fill
 from stages.data.progress import Progress, lines_of_log
@@ -83,6 +84,16 @@ class Prepare(Stage):
         config = PrepareConfig(**{"format": formats.AUTO, **settings}, files=[path])
         check(config)
         return inspect(path, config.format, config.layout, config.on_error == "salvage")
+
+    def row_digests(self, config: PrepareConfig) -> set[str]:
+        """By content alone: neither the order of rows nor the file that a row stands in makes it a new one."""
+        return {rows.content_key(row) for row in collect(config).kept}
+
+    def drift(self, config: PrepareConfig, trained: Sequence[Artifact]) -> dict[str, dict[str, float]]:
+        from stages.data.coverage.drift import drift
+
+        sample = [Located(row, row["origin"]["file"], row["origin"]["line"]) for row in collect(config).kept]
+        return drift(sample, [artifact.located(one) for one in trained])
 
     def run(self, ctx: Context) -> dict[str, float]:
         """Write data/train.jsonl, data/heldout.jsonl, rejected.jsonl, quality.json and ATTRIBUTION.md."""
