@@ -303,7 +303,9 @@ def _check_makes(place: str, name: str, what: str, nodes: Nodes) -> None:
                 f"{place}: '{name}' is a prompt before a model, which only evaluation reads; name a model: "
                 f"{', '.join(able) or 'none'}"
             )
-        raise ConfigError(f"{place}: '{name}' makes {made}, but {what} is needed; known: {', '.join(able) or 'none'}")
+        raise ConfigError(
+            f"{place}: '{name}' makes {made}, but {' or '.join(wanted)} is needed; known: {', '.join(able) or 'none'}"
+        )
 
 
 def _word(what: str) -> str:
@@ -393,7 +395,8 @@ def _ordered(nodes: Nodes, evals: Nodes) -> Nodes:
             raise ConfigError(f"the stages form a circle: {' -> '.join([*path[path.index(name) :], name])}")
         if name in ordered or name not in nodes:
             return
-        for parent in (*nodes[name].parents, f"check_{name}"):
+        start = ["eval_base"] if name in evals and name != "eval_base" else []  # most gates compare with it
+        for parent in (*nodes[name].parents, f"check_{name}", *start):
             add(parent, (*path, name))
         ordered[name] = nodes[name]
         if f"eval_{name}" in nodes and name != "base":
