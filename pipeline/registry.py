@@ -48,6 +48,10 @@ class Stage:
         """Those of the experiment's suites on which the model that it makes is measured."""
         return list(suites)
 
+    def items(self, name: str, suite: Suite) -> dict[str, Any] | None:
+        """The configuration of the data set that makes the items of the suite; None: the suite names its data set."""
+        return None
+
     def preview(self, config: Any, tokenizer: Any, sets: Mapping[str, Any]) -> dict[str, Any]:
         """What would be trained on: `mixture` and counts as in the manifest. `sets`: role -> data set."""
         return {}

@@ -63,7 +63,7 @@ class Suite:
     """One named measurement on held-out data."""
 
     measure: str = MISSING  # a measurement's name; docs/evaluation.md lists them
-    data: str = MISSING  # data set; its held-out part is read
+    data: str = ""  # data set; its held-out part is read. Empty where the measurement brings its items
     limit: int = 0  # items, evenly spread over the set; 0 = all
     params: Dict[str, Any] = field(default_factory=dict)  # checked by the measurement itself
     slices: List[str] = field(default_factory=list, metadata=LATER)  # columns of the items whose values are slices, too
@@ -79,6 +79,7 @@ class Evaluation:
     """What every model of the experiment is measured on."""
 
     suites: Dict[str, Suite] = field(default_factory=dict)
+    retention: List[str] = field(default_factory=list)  # tasks of lm-evaluation-harness, each a suite about=general
     models: Optional[List[str]] = None  # stages to evaluate; None = the start and every stage that makes a model
     runtime: Runtime = field(default_factory=Runtime, metadata=NOT_IDENTITY)
 
@@ -110,6 +111,36 @@ class Tracker:
 @dataclass
 class StoreConfig:
     root: Optional[str] = None  # None = $JOURNEYMAN_STORE, else ./store
+
+
+@dataclass
+class Launcher:
+    """Where the cells of `run -m` run. Never part of an id."""
+
+    kind: str = "serial"  # serial: one after the other | local: in processes of this machine | slurm | ray
+    workers: int = 2  # cells at a time; serial has one
+    threads: int = 0  # CPU threads of a stage that leaves `runtime.threads` open; 0 = local: cores / workers, else all
+    cluster: str = "slurm"  # slurm: where jobs go: slurm | local: processes of this machine, to try it out
+    minutes: int = 1440  # slurm: after which a job is put into the queue again; it goes on from its last checkpoint
+    cpus: int = 1  # slurm, ray: CPUs of a cell
+    gpus: int = 0  # slurm, ray: GPUs of a cell
+    memory_gib: float = 8.0  # slurm: memory of a cell
+    params: Dict[str, Any] = field(default_factory=dict)  # slurm: further ones of submitit, as slurm_partition
+    address: Optional[str] = None  # ray: of a running cluster; None = one that is started on this machine
+
+
+@dataclass
+class Sweeper:
+    """Which cells `run -m` has. Never part of an id."""
+
+    kind: str = "grid"  # grid: every combination | optuna: each trial chosen from what came out of those before
+    params: Dict[str, Any] = field(default_factory=dict)  # key -> values, as "0.1,0.2" or "interval(0.01, 0.5)"
+    metric: Optional[str] = None  # optuna: NODE.METRIC of a manifest, as eval_dpo.preference or dpo.final_loss
+    direction: Optional[str] = None  # optuna: maximize | minimize
+    trials: int = 20  # optuna: how many in all, counted with those that are in the store already
+    startup: int = 5  # optuna: trials at random before the first is chosen; also before the first is pruned
+    seed: int = 0  # optuna: of the sampler
+    prune: List[str] = field(default_factory=list)  # optuna: eval_STAGE.SUITE; worse than the median: go no further
 
 
 @dataclass
@@ -161,5 +192,7 @@ class Experiment:
     contract: Dict[str, Any] = field(default_factory=dict)  # of the data of every stage; a stage's own comes on top
     tracker: Tracker = field(default_factory=Tracker)
     store: StoreConfig = field(default_factory=StoreConfig)
+    launcher: Launcher = field(default_factory=Launcher)
+    sweeper: Sweeper = field(default_factory=Sweeper)
     identity: Identity = field(default_factory=Identity)
     retrain: Retrain = field(default_factory=Retrain)

@@ -42,6 +42,14 @@ class Evaluate(Stage):
         judged = any(suite.judge for suite in config.suites.values())
         return own_checks.versions() | ({"judge_prompts": judge_prompts.VERSION} if judged else {})
 
+    def items(self, name: str, suite: Suite) -> dict[str, Any] | None:
+        """A misspelt measure is found by `validate`, unless the suite lacks its data for that reason."""
+        known = MEASUREMENTS.get(suite.measure)
+        if suite.data and not (known and known.brings_items):
+            return None
+        measurement, params = _measurement(name, suite)
+        return measurement.items(params) if measurement.brings_items else None
+
     def validate(self, config: EvaluateConfig) -> None:
         if not config.suites:
             raise ConfigError("eval.suites is empty: there is nothing to measure")

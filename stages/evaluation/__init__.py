@@ -6,6 +6,7 @@ from stages.evaluation.classification import Classification
 from stages.evaluation.consistency import Consistency
 from stages.evaluation.constraints.measure import Constraints
 from stages.evaluation.generate import Generate
+from stages.evaluation.harness.measure import Harness
 from stages.evaluation.measurement import Measurement
 from stages.evaluation.overlap import Overlap
 from stages.evaluation.perplexity import Perplexity
@@ -26,5 +27,6 @@ MEASUREMENTS: dict[str, Measurement] = {
     "constraints": Constraints(),
     "classification": Classification(),
     "overlap": Overlap(),
+    "harness": Harness(),
     "win_rate": WinRate(),
 }

@@ -43,16 +43,24 @@ def token_log_probs(policy: Policy, sequences: list[Ids]) -> list[Tensor]:
     return list(found.split([len(sequence) - 1 for sequence in sequences]))
 
 
-@torch.inference_mode()
 def continuation_log_probs(
     policy: Policy, prompts: list[Ids], continuations: list[list[Ids]], micro_batch: int
 ) -> list[list[float]]:
     """Summed log-probability of every continuation after its prompt; a prompt is read once for all of its own."""
+    scores = continuation_scores(policy, prompts, continuations, micro_batch)
+    return [[log_prob for log_prob, _ in own] for own in scores]
+
+
+@torch.inference_mode()
+def continuation_scores(
+    policy: Policy, prompts: list[Ids], continuations: list[list[Ids]], micro_batch: int
+) -> list[list[tuple[float, bool]]]:
+    """As `continuation_log_probs`, each with whether the continuation is what greedy decoding writes."""
     if not prompts:
         return []
     shared = PromptCache(policy, prompts)
     lengths = [len(p) - shared.shared + sum(map(len, c)) for p, c in zip(prompts, continuations, strict=True)]
-    found: list[list[float]] = [[] for _ in prompts]
+    found: list[list[tuple[float, bool]]] = [[] for _ in prompts]
     for batch in batches(lengths, micro_batch, policy.device):
         owner = [k for k, i in enumerate(batch) for _ in continuations[i]]
         filled = shared.fill([prompts[i] for i in batch]).take(torch.tensor(owner, device=policy.device))
@@ -62,7 +70,7 @@ def continuation_log_probs(
     return found
 
 
-def _continue(policy: Policy, filled: Filled, continuations: list[Ids]) -> list[float]:
+def _continue(policy: Policy, filled: Filled, continuations: list[Ids]) -> list[tuple[float, bool]]:
     """One pass over [last prompt token, continuation without its last token], which predicts the continuation."""
     targets, mask = padded(continuations, policy)
     ids = torch.cat([filled.last[:, None], targets[:, :-1]], dim=1)
@@ -72,8 +80,12 @@ def _continue(policy: Policy, filled: Filled, continuations: list[Ids]) -> list[
         attention_mask=torch.cat([filled.mask, mask], dim=1),
         position_ids=filled.position[:, None] + torch.arange(ids.shape[1], device=ids.device),
     )  # fmt: skip
+    wanted = targets[rows, columns]
     sums = torch.zeros(len(continuations), dtype=torch.float64, device=ids.device)
-    return sums.index_add(0, rows, log_probs(logits, targets[rows, columns])).tolist()
+    other = torch.zeros(len(continuations), dtype=torch.long, device=ids.device)  # tokens that another beats
+    sums = sums.index_add(0, rows, log_probs(logits, wanted)).tolist()
+    others = other.index_add(0, rows, (logits.argmax(dim=1) != wanted).long()).tolist()
+    return [(log_prob, not count) for log_prob, count in zip(sums, others, strict=True)]
 
 
 def greedy(policy: Policy, prompts: list[Ids], max_new_tokens: int, micro_batch: int) -> list[str]:

@@ -54,9 +54,14 @@ class Measurement:
 
     params: ClassVar[type]
     fields: ClassVar[tuple[str, ...]] = ()  # what every item must have beside its id
+    brings_items: ClassVar[bool] = False  # its params say where items come from, so a suite of it names no data set
 
     def metric(self, params: Any) -> tuple[str, bool]:
         """Name of the suite's metric, and whether higher is better."""
+        raise NotImplementedError
+
+    def items(self, params: Any) -> dict[str, Any]:
+        """Of a measurement that brings its items: the configuration of the data set that makes them."""
         raise NotImplementedError
 
     def select(self, rows: list[Row], params: Any) -> list[Row]:

@@ -5,6 +5,7 @@ and a finished answer leaves the batch. Every answer draws from a random stream 
 on which others it is sampled with.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,7 @@ from stages.kernels.prefill import Filled, Ids, PromptCache, batches, logits_at
 from stages.models.chain import Policy
 
 TOKENS_CACHED = {"cpu": 32768, "cuda": 262144}  # a step reads all weights for one token a row, so many rows
+Stopped = Callable[[Ids], bool]  # of the answer's tokens so far
 LEAVING = 0.8  # of the rows still open: copying the cache costs about a step, so not for every single row
 
 
@@ -72,10 +74,13 @@ class Open:
 
 
 @torch.inference_mode()
-def rollout(policy: Policy, prompts: list[Ids], sampling: Sampling, micro_batch: int = 0) -> list[Answer]:
+def rollout(
+    policy: Policy, prompts: list[Ids], sampling: Sampling, micro_batch: int = 0, stopped: Stopped | None = None
+) -> list[Answer]:
     """`sampling.samples` answers to each prompt, those to one prompt next to each other.
 
-    `micro_batch`: prompts at once; 0 = what fits the device. Raises ConfigError for a sampling that cannot work.
+    `micro_batch`: prompts at once; 0 = what fits the device. `stopped`: whether an answer is complete although its turn
+    has not ended. Raises ConfigError for a sampling that cannot work.
     """
     sampling.check()
     if not prompts:
@@ -88,7 +93,8 @@ def rollout(policy: Policy, prompts: list[Ids], sampling: Sampling, micro_batch:
         if k > 1:
             filled = filled.take(torch.arange(len(batch), device=policy.device).repeat_interleave(k))
         places = [i * k + sample for i in batch for sample in range(k)]
-        _write(policy, Open(filled, torch.tensor(places), _draws(sampling, places, policy.device)), sampling, answers)
+        rows = Open(filled, torch.tensor(places), _draws(sampling, places, policy.device))
+        _write(policy, rows, sampling, answers, stopped)
     return answers
 
 
@@ -102,8 +108,10 @@ def _draws(sampling: Sampling, places: list[int], device: str) -> Tensor | None:
     return torch.from_numpy(numpy.stack(rows)).to(device)
 
 
-def _write(policy: Policy, rows: Open, sampling: Sampling, answers: list[Answer]) -> None:
-    """Token by token until every row has ended or has `max_new_tokens`."""
+def _write(
+    policy: Policy, rows: Open, sampling: Sampling, answers: list[Answer], stopped: Stopped | None = None
+) -> None:
+    """Token by token until every row has ended, is `stopped` or has `max_new_tokens`."""
     stop = torch.tensor(sorted(end_tokens(policy)), device=policy.device)
     rows.filled.grow(sampling.max_new_tokens)
     open_ = torch.ones(len(rows.place), dtype=torch.bool)
@@ -119,6 +127,7 @@ def _write(policy: Policy, rows: Open, sampling: Sampling, answers: list[Answer]
                 answer.end = token
             else:
                 answer.ids.append(token)
+                ending[row] = stopped is not None and stopped(answer.ids)
         open_ &= ~ending
         left = int(open_.sum())
         if not left:
