@@ -264,6 +264,8 @@ def _check_references(node: Node, nodes: Nodes) -> None:
     consumes |= dict.fromkeys(
         node.inputs.keys() - node.config.inputs.keys(), "findings"
     )  # `_checks` has put them there
+    if node.config.runtime.stall_minutes < 0:
+        raise ConfigError(f"{place}.runtime.stall_minutes={node.config.runtime.stall_minutes}: at least 0")
     for role in node.inputs:
         if role not in consumes:
             raise ConfigError(

@@ -22,6 +22,7 @@ class Runtime:
     micro_batch: int = 0  # rows in one forward pass; 0 = the stage's own choice. The global batch stays the same
     save_steps: int = 0  # optimizer steps between checkpoints; 0 = a tenth of the run
     logging_steps: int = 5  # optimizer steps between two points of the loss curve
+    stall_minutes: float = 30.0  # without a line, a file or processor time, a stage is stopped as hanging; 0 = never
     dequant_cache_gib: float = 0.0  # GiB for 4-bit weights kept dense, which is faster; of the method qlora
 
 

@@ -230,6 +230,8 @@ class Store:
         out, home = self.work(id) / "out", self.folder(kind, id)
         make_folder(home)
         attempt = stamp(os.listdir(home))
+        for old in (*out.glob(".manifest.json.*"), out / "manifest.json"):  # of a publish that was stopped
+            old.unlink(missing_ok=True)
         outputs = describe(out)
         full = {**manifest, "attempt": attempt, "outputs": outputs, "digest": tree_digest(outputs)}
         write_json(out / "manifest.json", full)

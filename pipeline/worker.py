@@ -69,6 +69,8 @@ def build(spec_file: str, lock: Lock, results: Connection, debug: bool) -> None:
 def run_stage(spec: Mapping[str, Any]) -> tuple[dict[str, float], dict[str, Any]]:
     """Metrics and manifest sections of the stage that `spec` describes."""
     os.chdir(spec["cwd"])
+    if spec["gpu"] is not None:  # CUDA reads it once, and has not begun yet
+        os.environ["CUDA_VISIBLE_DEVICES"] = spec["gpu"]
     found = load_kind(spec["module"], spec["kind"])
     ctx = Context(
         run_id=spec["run_id"],
@@ -151,7 +153,7 @@ def _failure(error: BaseException, begin: float, log: Path, debug: bool) -> Outc
     if isinstance(error, KeyboardInterrupt):
         return Outcome(begin, end, error="interrupted", exit_code=130)
     with suppress(OSError):  # the disk may be full
-        if debug or not isinstance(error, JourneymanError):
+        if debug or not (isinstance(error, JourneymanError) or is_full(error)):
             traceback.print_exception(error)
     if is_full(error):
         return Outcome(begin, end, error="the disk is full", exit_code=5)

@@ -138,8 +138,8 @@ def check(config: PrepareConfig) -> None:
         )
     if config.inputs or config.data:
         raise ConfigError("a data set reads files or packages; it takes no `inputs` and no `data`")
-    if config.runtime != Runtime():
-        raise ConfigError("a data set is made in one process on the CPU; it takes no `runtime`")
+    if config.runtime != Runtime(stall_minutes=config.runtime.stall_minutes):
+        raise ConfigError("a data set is made on the CPU; of `runtime` it takes `stall_minutes` alone")
     splitting.check(config.split)
     redaction.check(config.redact, config.redact_regions)
     for name in files_of(config):

@@ -36,8 +36,10 @@ RUNTIME = {
     "micro_batch": 2,
     "save_steps": 3,
     "logging_steps": 9,
+    "stall_minutes": 2.0,
     "dequant_cache_gib": 1.5,
 }
+STEPS = ("save_steps", "logging_steps")  # of an optimizer
 PLACES = {"kind": None, "inputs": None, "data": None}  # ids of other artifacts: `test_inputs_and_data...`
 TRAINING = {
     **PLACES,
@@ -106,7 +108,7 @@ LABEL = {
     "max_length": 99,
     **ROLLOUT,
     "rollout.samples": 4,
-    **{f"runtime.{name}": RUNTIME[name] for name in ("device", "threads", "micro_batch", "dequant_cache_gib")},
+    **{f"runtime.{name}": value for name, value in RUNTIME.items() if name not in STEPS},
 }
 # kind -> option -> another value. Options of which a user sees nothing are in UNREACHABLE, refused ones in REFUSED.
 CHANGES = {
@@ -134,6 +136,7 @@ CHANGES = {
         "redact_regions": ["SE"],
         "columns": {"prompt": "question"},
         "keep": ["level"],
+        "runtime.stall_minutes": 2.0,
     },
     "sft": {
         **TRAINING,
@@ -203,7 +206,7 @@ CHANGES = {
     "evaluate": {
         **PLACES,
         "suites": {"s": Suite("choice", "d")},
-        **{f"runtime.{name}": RUNTIME[name] for name in ("device", "threads", "micro_batch", "dequant_cache_gib")},
+        **{f"runtime.{name}": value for name, value in RUNTIME.items() if name not in STEPS},
     },
 }
 # The planner makes these configs itself, from `model` and `eval`, and gives no way to set the rest.
@@ -213,10 +216,10 @@ UNREACHABLE = {
     "evaluate": {"seed"},
 }
 REFUSED = {
-    "prepare": {"inputs", "data", *(f"runtime.{name}" for name in RUNTIME)},
+    "prepare": {"inputs", "data", *(f"runtime.{name}" for name in RUNTIME if name != "stall_minutes")},
     "baseline": {f"runtime.{name}" for name in RUNTIME},
-    "evaluate": {"runtime.save_steps", "runtime.logging_steps"},
-    "label": {"runtime.save_steps", "runtime.logging_steps"},
+    "evaluate": {f"runtime.{name}" for name in STEPS},
+    "label": {f"runtime.{name}" for name in STEPS},
 }
 
 
@@ -277,7 +280,8 @@ def test_a_change_arrives_in_the_identity_unless_it_says_how_or_where(kind):
 
 def test_refused_options_are_refused():
     prepare = kinds()["prepare"]
-    for name, value in {"inputs": {"a": "b"}, "data": {"a": "b"}, **prefixed("runtime", RUNTIME)}.items():
+    for name in REFUSED["prepare"]:
+        value = RUNTIME[name.removeprefix("runtime.")] if name.startswith("runtime.") else {"a": "b"}
         config = changed(prepare.config(kind="prepare", files=["x.jsonl"]), name, value)
         with pytest.raises(ConfigError):
             prepare.stage().validate(config)
@@ -287,10 +291,6 @@ def test_refused_options_are_refused():
     for name in REFUSED["evaluate"]:
         with pytest.raises(ConfigError, match=name):
             evaluate.stage().validate(changed(config, name, 3))
-
-
-def prefixed(prefix, values):
-    return {f"{prefix}.{name}": value for name, value in values.items()}
 
 
 # -- every option is read -------------------------------------------------------------------------------------------
@@ -403,8 +403,8 @@ def readings(bench, base, sft, rows, tmp_path_factory):
 
 @pytest.mark.parametrize("kind", CHANGES)
 def test_every_option_is_read_by_its_stage(readings, kind):
-    by_the_planner = {"kind", "inputs", "data"}
-    unread = CHANGES[kind].keys() - readings[kind] - by_the_planner
+    by_the_engine = {"kind", "inputs", "data", "runtime.stall_minutes"}
+    unread = CHANGES[kind].keys() - readings[kind] - by_the_engine
     assert not {name for name in unread if not name.startswith(tuple(f"contract.{part}." for part in THRESHOLDS))}
 
 

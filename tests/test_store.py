@@ -144,6 +144,26 @@ def test_a_kill_at_any_step_of_publish_leaves_old_or_new(store, step, after):
     assert build(fresh, text="next").path == fresh.current("toy", old.id).path
 
 
+@pytest.mark.parametrize("step", ["write_json", "os.replace", "sync_tree", "os.rename"])
+def test_what_a_stopped_publish_left_is_not_published(store, step):
+    """The next run publishes the same folder; a manifest in it, whole or half, is none of the stage's files."""
+    entry = manifest()
+
+    def builder():
+        owner, name = (os, step.removeprefix("os.")) if step.startswith("os.") else (module, step)
+        setattr(owner, name, die)
+        build(store)
+
+    process = FORK.Process(target=builder)
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    stored = Store(store.root).publish("toy", entry["id"], entry)
+    assert [output["path"] for output in stored.manifest["outputs"]] == ["model/w"]
+    assert sorted(path.name for path in stored.path.iterdir()) == ["manifest.json", "model"]
+    Store(store.root).verify(stored)
+
+
 def test_an_orphan_from_other_inputs_or_damaged_is_not_adopted(store):
     reference = {"policy": {"id": "a", "attempt": "1", "digest": "d1"}}
     stored = build(store, inputs=reference)

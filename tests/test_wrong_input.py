@@ -76,7 +76,7 @@ WRONG = {
     "+eval.suites.text.params.max_len=3": "did you mean max_length",
     "+eval.runtime.save_steps=3": "eval.runtime.save_steps",
     "data.smoke_text.builder=smoke_txt": "unknown data builder 'smoke_txt'",
-    "data.smoke_text.runtime.threads=3": "data.smoke_text: a data set is made in one process",
+    "data.smoke_text.runtime.threads=3": "data.smoke_text: a data set is made on the CPU",
 }
 
 
