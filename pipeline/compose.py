@@ -17,14 +17,14 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import MarkedYAMLError
 
 from pipeline.errors import ConfigError
+from pipeline.inert import PLACES, check_files, refuse_code, refuse_hydra, refuse_leftovers, refuse_searchpath
+from pipeline.redaction import refuse_secrets
 from pipeline.registry import kind, load_kinds
 from pipeline.schema import Experiment, StageConfig
 from pipeline.search import choose_budget, fast_dtype, files, options
 from pipeline.typed import first_line, key_sentence, nearest
 
-PLACES = ("store", "tracker", "hydra")  # where and how one runs: a stage config may not look there
 STAGE_KEY = re.compile(r"(stages|data)\.([^.=]+)\.([^=]+)=")
-FORBIDDEN = re.compile(r"\$\{\s*(now|hydra|oc\.env)\s*:")
 COMPOSED = (HydraException, OmegaConfBaseException, MarkedYAMLError)
 
 
@@ -50,6 +50,7 @@ def register_schemas() -> None:
 def composition(overrides: Sequence[str], folders: Sequence[Path]) -> Composition:
     """Compose, take out what is not this experiment's, refuse code, resolve; ConfigError with a sentence."""
     register_schemas()
+    check_files(folders)
     words, chosen = choose_budget(list(overrides), folders)
     cfg, budget = _compose_stages(words, folders)
     if OmegaConf.select(cfg, "model.dtype") == "auto":
@@ -60,7 +61,6 @@ def composition(overrides: Sequence[str], folders: Sequence[Path]) -> Compositio
     _keep_aligning(cfg, words, folders)
     with open_dict(cfg):
         cfg.budget = budget
-    refuse_code(OmegaConf.to_container(cfg, resolve=False))
     if "name" not in cfg:  # also when it is ???
         known = ", ".join(options("experiment", folders)) or "none yet"
         raise ConfigError(f"no experiment is chosen, or it has no `name`: give experiment=NAME (known: {known})")
@@ -70,6 +70,7 @@ def composition(overrides: Sequence[str], folders: Sequence[Path]) -> Compositio
 def store_root(overrides: Sequence[str], folders: Sequence[Path]) -> Path:
     """The store's folder, for verbs that need no experiment."""
     register_schemas()
+    check_files(folders)
     return Path(_compose(overrides, folders)[0].store.root or "store")
 
 
@@ -92,7 +93,8 @@ def _hydra() -> Iterator[None]:
 
 
 def _compose(words: Sequence[str], folders: Sequence[Path]) -> tuple[DictConfig, Mapping[str, str]]:
-    """The untyped config, and the chosen option of every group."""
+    """The untyped config, and the chosen option of every group; ConfigError where either could do something."""
+    refuse_searchpath(words)
     try:
         with _hydra():
             cfg = hydra_compose("config", overrides=[*words, *hydra_path(folders)], return_hydra_config=True)
@@ -101,8 +103,10 @@ def _compose(words: Sequence[str], folders: Sequence[Path]) -> tuple[DictConfig,
     except ValueError as error:  # Hydra's own, for a group set to null
         raise ConfigError(f"{error}; `~GROUP` takes a group out") from error
     choices = OmegaConf.to_container(cfg.hydra.runtime.choices)
+    refuse_hydra(OmegaConf.to_container(cfg.hydra, resolve=False))  # type: ignore[arg-type]
     with open_dict(cfg):
         del cfg["hydra"]
+    refuse_code(OmegaConf.to_container(cfg, resolve=False))
     return cfg, choices  # type: ignore[return-value]
 
 
@@ -230,21 +234,6 @@ def _speaks_of(word: str, names: Iterable[tuple[str, Any]]) -> bool:
     return any(word.lstrip("+~").startswith(f"{group}.{name}.") for group, name in names)
 
 
-# -- what a config may hold ---------------------------------------------------------------------------------------
-def refuse_code(value: Any, where: str = "") -> None:
-    """ConfigError for a key `_target_` anywhere, and for text of a stage that would change from run to run."""
-    if isinstance(value, Mapping):
-        for key, item in value.items():
-            if key == "_target_":
-                raise ConfigError(f"{where or 'the config'}: the key _target_ is refused; configs are data, not code")
-            refuse_code(item, f"{where}.{key}" if where else str(key))
-    elif isinstance(value, list):
-        for i, item in enumerate(value):
-            refuse_code(item, f"{where}[{i}]")
-    elif isinstance(value, str) and where.split(".")[0] not in PLACES and FORBIDDEN.search(value):
-        raise ConfigError(f"{where}: {value} would change from run to run; write the value itself")
-
-
 def resolve(cfg: DictConfig) -> dict[str, Any]:
     """Plain values. What decides results is resolved without sight of the store and the tracker."""
     inner = cfg.copy()
@@ -256,6 +245,8 @@ def resolve(cfg: DictConfig) -> dict[str, Any]:
         places = {key: OmegaConf.to_container(cfg[key], resolve=True) for key in PLACES if key in cfg}
     except OmegaConfBaseException as error:
         raise ConfigError(f"{error.full_key}: {first_line(error)}") from error
+    refuse_leftovers(resolved)
+    refuse_secrets(resolved)
     return {**resolved, **places}  # type: ignore[dict-item]
 
 

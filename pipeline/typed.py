@@ -10,6 +10,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from pipeline.errors import ConfigError
+from pipeline.names import require_name
 from pipeline.patterns import SUBJECTS, written_out
 from pipeline.registry import kind
 from pipeline.schema import Experiment, StageConfig
@@ -17,8 +18,12 @@ from pipeline.schema import Experiment, StageConfig
 
 def typed_experiment(resolved: Mapping[str, Any]) -> Experiment:
     """The whole configuration, every stage and data set as the config of its kind."""
-    if not re.fullmatch(r"[A-Za-z0-9][\w.-]*", resolved["name"]):
-        raise ConfigError(f"name: {resolved['name']!r} must be letters, digits, '-', '_' and '.'")
+    require_name("name", resolved["name"])
+    for part in ("stages", "data", "gates"):
+        for name in resolved[part]:
+            require_name(part, name)
+    for name in resolved["eval"].get("suites") or {}:
+        require_name("eval.suites", name)
     model = {key: "" if value == "???" else value for key, value in resolved["model"].items()}  # data needs no model
     plain = {key: value for key, value in resolved.items() if key not in ("stages", "data")} | {"model": model}
     experiment: Experiment = typed("", Experiment, plain)

@@ -51,11 +51,11 @@ def test_a_changed_file_is_composed_anew(composed, project):
 
 def test_a_variable_that_a_file_names_counts_and_is_not_written_down(composed, project, monkeypatch):
     file = project.path / "conf" / "experiment" / "chain.yaml"
-    file.write_text(file.read_text() + "tracker:\n  project: ${oc.env:TEAM_SECRET}\n")
-    monkeypatch.setenv("TEAM_SECRET", "one")
+    file.write_text(file.read_text() + "tracker:\n  project: ${oc.env:TEAM_NAME}\n")
+    monkeypatch.setenv("TEAM_NAME", "one")
     composed()
     assert not composed()[1]
-    monkeypatch.setenv("TEAM_SECRET", "two")
+    monkeypatch.setenv("TEAM_NAME", "two")
     changed, asked = composed()
     assert asked and changed.experiment.tracker.project == "two"
 
