@@ -6,13 +6,16 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterable
+from functools import partial
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
 from pipeline.errors import ConfigError, DataError, JourneymanError, StageFailed
 from pipeline.graph import located
+from pipeline.heartbeat import Heartbeat
 from pipeline.locks import Lock
+from pipeline.manifest import read_json
 from pipeline.registry import WARM, load_kinds
 from pipeline.worker import Outcome, Request, build, validate
 
@@ -33,25 +36,43 @@ def warm_ahead() -> None:
     from multiprocessing import forkserver
 
     warm(found.stage.__module__ for found in load_kinds().values())
-    forkserver.ensure_running()
+    forkserver._forkserver.ensure_running()
+
+
+def share_server() -> None:
+    """Let this process, forked from the command's, have its stages forked from the command's server.
+
+    The standard library would ask whether the server still runs in a way that only the server's parent can, and fail.
+    """
+    from multiprocessing import forkserver, resource_tracker
+
+    forkserver._forkserver.ensure_running = resource_tracker.ensure_running  # type: ignore[method-assign]
 
 
 def run_build(spec: Path, lock: Lock, debug: bool) -> Outcome:
-    """Run one stage in a child; its Outcome, or StageFailed if it died without a word."""
-    log = spec.with_name("log.txt")
-    return _child(build, (str(spec), lock), (debug,), log)
+    """Run one stage in a child; its Outcome, or StageFailed if it died without a word or hangs."""
+    asked = read_json(spec)
+    limit = 60 * asked["config"]["runtime"]["stall_minutes"]
+    watch = partial(Heartbeat, spec.parent, asked["stage"], limit=limit)
+    return _child(build, (str(spec), lock), (debug,), spec.with_name("log.txt"), watch)
 
 
 def run_validate(requests: list[Request]) -> None:
     """Validate configs in one child; raises all complaints as one error."""
-    errors = _child(validate, (requests,), (), None)
+    errors = _child(validate, (requests,), ())
     if errors:
         text = "\n".join(dict.fromkeys(located(where, message) for where, message, _ in errors))
         codes = {code for _, _, code in errors}
         raise {2: ConfigError, 4: DataError}.get(min(codes), StageFailed)(text)
 
 
-def _child(entry: Callable[..., None], before: tuple[Any, ...], after: tuple[Any, ...], log: Path | None) -> Any:
+def _child(
+    entry: Callable[..., None],
+    before: tuple[Any, ...],
+    after: tuple[Any, ...],
+    log: Path | None = None,
+    watch: Callable[[int], Heartbeat] | None = None,
+) -> Any:
     receiver, sender = multiprocessing.Pipe(duplex=False)
     process = multiprocessing.get_context("forkserver").Process(target=entry, args=(*before, sender, *after))
     tail = _Tail(log)
@@ -59,8 +80,8 @@ def _child(entry: Callable[..., None], before: tuple[Any, ...], after: tuple[Any
     try:
         process.start()
         sender.close()  # the child has the other copy: its death then reads as end of file
-        answer = _listen(receiver, process.sentinel, tail)
-    except KeyboardInterrupt:
+        answer = _listen(receiver, process.sentinel, tail, watch(process.pid) if watch and process.pid else None)
+    except (KeyboardInterrupt, StageFailed):
         _stop(process)
         raise
     finally:
@@ -73,9 +94,11 @@ def _child(entry: Callable[..., None], before: tuple[Any, ...], after: tuple[Any
     return answer
 
 
-def _listen(receiver: Connection, sentinel: int, tail: "_Tail") -> Any:
-    """The child's answer, or None if it ended without one; shows its log meanwhile."""
+def _listen(receiver: Connection, sentinel: int, tail: "_Tail", heartbeat: Heartbeat | None) -> Any:
+    """The child's answer, or None if it ended without one; shows its log meanwhile. StageFailed if it hangs."""
     while not wait([receiver, sentinel], TICK):
+        if heartbeat:
+            heartbeat.beat()
         tail.show()
     try:
         return receiver.recv() if receiver.poll() else None
