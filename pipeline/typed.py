@@ -14,6 +14,9 @@ from pipeline.names import require_name
 from pipeline.patterns import SUBJECTS, written_out
 from pipeline.registry import kind
 from pipeline.schema import Experiment, StageConfig
+from pipeline.suites import complete_suites
+
+CHANGES = ("base", "config", "data")  # what `retrain.on` may name
 
 
 def typed_experiment(resolved: Mapping[str, Any]) -> Experiment:
@@ -31,7 +34,10 @@ def typed_experiment(resolved: Mapping[str, Any]) -> Experiment:
     stages = {name: stage_config(f"stages.{name}", value) for name, value in resolved["stages"].items()}
     experiment.stages = _expanded(stages)
     experiment.data = {name: stage_config(f"data.{name}", value, "prepare") for name, value in resolved["data"].items()}
+    brought = complete_suites(experiment.eval, experiment.data)
+    experiment.data |= {name: stage_config(f"data.{name}", value) for name, value in brought.items()}
     experiment.gates = written_out(experiment)
+    _check_retrain(experiment)
     return experiment
 
 
@@ -59,6 +65,30 @@ def _check_choices(experiment: Experiment) -> None:
         if suite.about not in (None, *SUBJECTS):
             near = nearest(str(suite.about), SUBJECTS)
             raise ConfigError(f"eval.suites.{name}.about={suite.about}: use {', '.join(SUBJECTS)}{near}")
+
+
+def _check_retrain(experiment: Experiment) -> None:
+    """What `retrain` names is there, and its numbers can be meant."""
+    asked = experiment.retrain
+    models = [name for name, config in experiment.stages.items() if kind(config.kind).stage.produces == "model"]
+    samples = [asked.drift.sample] if asked.drift.sample else []
+    for key, names, known in (
+        ("on", asked.on, CHANGES),
+        ("stage", [asked.stage] if asked.stage else [], models),
+        ("feedback.data", asked.feedback.data, experiment.data),
+        ("drift.sample", samples, experiment.data),
+    ):
+        for name in names:
+            if name not in known:
+                raise ConfigError(f"retrain.{key}={name}: known: {', '.join(known) or 'none'}{nearest(name, known)}")
+    for key, value, least in (
+        ("feedback.rows", asked.feedback.rows, 1),
+        ("drift.psi", asked.drift.psi, 0),
+        ("margin", asked.margin, 0),
+        ("days", asked.days, 0),
+    ):
+        if value < least:
+            raise ConfigError(f"retrain.{key}={value}: at least {least}")
 
 
 def stage_config(where: str, value: Any, default: str | None = None) -> StageConfig:
