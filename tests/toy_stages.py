@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Dict, List, Optional
@@ -10,7 +11,7 @@ from typing import Any, Dict, List, Optional
 import pyarrow as pa
 from pyarrow import parquet
 
-from pipeline.context import Context
+from pipeline.context import Artifact, Context
 from pipeline.errors import ConfigError, DataError
 from pipeline.fingerprint import digest_file
 from pipeline.registry import Stage, register
@@ -48,6 +49,15 @@ class Prepare(Stage):
 
     def fingerprints(self, config: PrepareConfig) -> dict[str, str]:
         return {Path(name).name: digest_file(name) for name in config.files}
+
+    def row_digests(self, config: PrepareConfig) -> set[str]:
+        return {line for name in config.files for line in Path(name).read_text().splitlines()}
+
+    def drift(self, config: PrepareConfig, trained: Sequence[Artifact]) -> dict[str, dict[str, float]]:
+        """Which lines of production no set that was trained on has: a share, in place of an index."""
+        known = {line for one in trained for line in (one.path / "data" / "train.jsonl").read_text().splitlines()}
+        rows = self.row_digests(config)
+        return {"length": {"psi": 0.0, "chance": 0.0}, "topic": {"psi": len(rows - known) / len(rows), "chance": 0.1}}
 
     def run(self, ctx: Context) -> dict[str, float]:
         text = "".join(Path(name).read_text() for name in ctx.config.files)
@@ -177,7 +187,16 @@ class Evaluate(Stage):
         plain = {"value": value, "low": value, "high": value, "metric": "accuracy", "higher_is_better": True}
         summary = dict.fromkeys(ctx.config.suites, plain)
         (ctx.out / "results" / "summary.json").write_text(json.dumps(summary))
-        columns = {"suite": list(summary), "item": ["q"] * len(summary), "cluster": ["q"] * len(summary)}
-        columns |= {"score": [value] * len(summary), "weight": [1.0] * len(summary)}
+        items = [(suite, str(i)) for suite in summary for i in range(self.lines(ctx))]
+        columns = {
+            "suite": [suite for suite, _ in items],
+            "item": [i for _, i in items],
+            "cluster": [i for _, i in items],
+        }
+        columns |= {"score": [value] * len(items), "weight": [1.0] * len(items)}
         parquet.write_table(pa.table(columns), ctx.out / "results" / "items.parquet")
         return dict.fromkeys(ctx.config.suites, value)
+
+    def lines(self, ctx: Context) -> int:
+        """An item for each row of the data."""
+        return sum(len((one.path / "data" / "train.jsonl").read_text().splitlines()) for one in ctx.data.values())

@@ -28,7 +28,7 @@ BUILT = ("BUILT", "RESUMED", "FAILED", "GATED", "SKIPPED")
 
 @dataclass
 class Outcome:
-    """How a retraining ended. Models as in `memory.State`; `record`: run.json where there was a run."""
+    """How a retraining ended. Models as in `state.State`; `record`: run.json where there was a run."""
 
     experiment: str
     verdict: str  # a key of TITLES

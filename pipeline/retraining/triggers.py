@@ -10,7 +10,7 @@ from pipeline.identity import artifact_id, canonical
 from pipeline.manifest import read_json, write_json
 from pipeline.planner import Plan
 from pipeline.registry import kind
-from pipeline.retraining.memory import State, changes
+from pipeline.retraining.state import State, changes
 from pipeline.store import Store, Stored
 
 DAY = 86400.0
@@ -42,7 +42,7 @@ class Situation:
 
     @property
     def changed(self) -> dict[str, list[str]]:
-        """As `memory.changes`; everything is new where nothing was judged."""
+        """As `state.changes`; everything is new where nothing was judged."""
         return changes(self.state, self.plan) if self.state else {}
 
     @property
@@ -54,7 +54,7 @@ class Situation:
 
     def _champion_stands(self) -> bool:
         then = self.state.in_use if self.state else None
-        return (then["digest"] if then else None) == (self.champion.digest if self.champion else None)
+        return (then or {}).get("path") == (self.store.relative(self.champion.path) if self.champion else None)
 
     @property
     def fired(self) -> list[Trigger]:

@@ -3,7 +3,7 @@
 import argparse
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -35,7 +35,7 @@ def promote(options: argparse.Namespace, screen: Screen) -> Answer:
     _refuse_choices(options)
     if options.dry_run:
         raise ConfigError("--dry-run: only `retrain` takes it; `journeyman run` judges without promoting")
-    return _alone(options, screen, lambda planned, case: _promoted(options, screen, planned, case))
+    return _alone(options, screen, lambda planned, case: _promoted(options, screen, planned, case.look()))
 
 
 def _refuse_choices(options: argparse.Namespace) -> None:
@@ -46,16 +46,16 @@ def _refuse_choices(options: argparse.Namespace) -> None:
 
 
 # -- one at a time ------------------------------------------------------------------------------------------------
-def _alone(options: argparse.Namespace, screen: Screen, action: Any) -> Answer:
+def _alone(options: argparse.Namespace, screen: Screen, action: "Callable[[Planned, Situation], Outcome]") -> Answer:
     """The action under the experiment's lock; whatever comes of it, the summary says so."""
     from pipeline.config import load
-    from pipeline.retraining.memory import folder
+    from pipeline.retraining.state import folder
     from pipeline.retraining.summary import Outcome, write_outcome
 
     name, store = _named(load(options.overrides, options.config_dir).experiment)
     with _lock(store, name):
         try:
-            outcome: Outcome = action(*_situation(options))
+            outcome = action(*_situation(options))
         except JourneymanError as error:
             failed = Outcome(name, "failed", error.exit_code, str(error).splitlines(), store=str(store.root))
             write_outcome(failed, folder(store, name))
@@ -81,9 +81,10 @@ def _lock(store: "Store", experiment: str) -> Iterator[None]:
     file = store.lock_file(f"retrain-{experiment}")
     lock = Lock.acquire(file)
     if lock is None:
+        other = file.read_text().strip() or "another process"
         raise Busy(
-            f"{file.read_text().strip() or 'another process'} retrains {experiment} in this store now. It goes on; "
-            "this command has done nothing. Give it again when the other has ended; `journeyman status` says how far it is"
+            f"{other} retrains {experiment} in this store now and goes on. This command has done nothing; give it "
+            "again when the other has ended (`journeyman status` says how far it is)"
         )
     with lock:
         os.ftruncate(lock.handle, 0)
@@ -96,7 +97,7 @@ def _situation(options: argparse.Namespace) -> "tuple[Planned, Situation]":
     """The plan with gates against the champion, and where things stand."""
     from pipeline.planner import make_plan
     from pipeline.retraining.candidate import add_gates, champion_pin, promoted_stage
-    from pipeline.retraining.memory import read_state
+    from pipeline.retraining.state import read_state
     from pipeline.retraining.triggers import Situation
 
     loaded, store, plan = plan_of(options, options.overrides)
@@ -114,7 +115,7 @@ def _situation(options: argparse.Namespace) -> "tuple[Planned, Situation]":
 
 
 def _dry(screen: Screen, planned: Planned, case: "Situation") -> Answer:
-    from pipeline.retraining.memory import model
+    from pipeline.retraining.state import model
 
     announce(screen, *planned)
     _tell(screen, case)
@@ -151,7 +152,7 @@ def _retrained(options: argparse.Namespace, screen: Screen, planned: Planned, ca
 
 def _nothing_new(screen: Screen, case: "Situation") -> "Outcome":
     """The same question gets the same answer, at once: a refused model stays refused."""
-    from pipeline.retraining.memory import model
+    from pipeline.retraining.state import model
     from pipeline.retraining.summary import Outcome
 
     state = case.state
@@ -180,8 +181,7 @@ def _promoted(options: argparse.Namespace, screen: Screen, planned: Planned, cas
 
 def _judged(options: argparse.Namespace, screen: Screen, planned: Planned, case: "Situation") -> "Outcome":
     """Run, judge, promote or refuse, and remember it."""
-    from pipeline.retraining import candidate
-    from pipeline.retraining.memory import model, write_state
+    from pipeline.retraining.state import model, write_state
     from pipeline.retraining.summary import Outcome
     from pipeline.runner import Run, execute
 
@@ -189,29 +189,41 @@ def _judged(options: argparse.Namespace, screen: Screen, planned: Planned, case:
     announce(screen, loaded, store, plan)
     run = Run(plan, store, loaded, screen, options.debug, options.begin)
     code = execute(run)
-    name, made, against = plan.experiment.name, plan.nodes[case.stage].stored, model(store, case.champion)
-    outcome = Outcome(name, "failed", code, [], case.triggers, None, against, run.record, str(store.root))
-    if code not in (0, 3):
-        outcome.sentences = _failure(run)
-        return outcome
-    built = run.record["stages"][case.stage]["path"] is not None
-    outcome.candidate = model(store, made) if built else None
-    refused = candidate.refusals(plan, case.stage, run.record)
-    if not built and not refused:
-        refused = [f"{case.stage} was not built: {run.record['stages'][case.stage]['reason']}"]
-    if refused and not (options.because and made):
-        outcome.verdict, outcome.code = "refused", 3
-    elif made and case.champion and made.digest == case.champion.digest:
-        outcome.verdict, outcome.code = "kept", 0
+    before = model(store, case.champion)
+    outcome = Outcome(
+        plan.experiment.name, "failed", code, [], case.triggers, None, before, run.record, str(store.root)
+    )
+    if code in (0, 3):
+        refused = _decide(outcome, case, options.because)
+        outcome.sentences = _verdict(outcome, case, refused, options.because)
+        write_state(store, outcome.experiment, _state(case, outcome, refused, options.because))
     else:
-        assert made is not None
-        candidate.promote(store, name, made, case.champion)
-        outcome.verdict, outcome.code = "promoted", 0
-    outcome.sentences = _verdict(outcome, case, refused, options.because)
-    write_state(store, name, _state(case, outcome, refused, options.because))
+        outcome.sentences = _failure(run)
     for sentence in outcome.sentences:
         screen.say(sentence)
     return outcome
+
+
+def _decide(outcome: "Outcome", case: "Situation", because: str | None) -> list[str]:
+    """Set the verdict, promoting where that is what it is; returns what speaks against the model."""
+    from pipeline.retraining import candidate
+    from pipeline.retraining.state import model
+
+    assert outcome.record is not None
+    entry, made = outcome.record["stages"][case.stage], case.plan.nodes[case.stage].stored
+    refused = candidate.refusals(case.plan, case.stage, outcome.record)
+    if entry["path"] is None or made is None:
+        outcome.verdict, outcome.code = "refused", 3
+        return refused or [f"{case.stage} was not built: {entry['reason']}"]
+    outcome.candidate = model(case.store, made)
+    if refused and not because:
+        outcome.verdict, outcome.code = "refused", 3
+    elif case.champion and made.path == case.champion.path:
+        outcome.verdict, outcome.code = "kept", 0
+    else:
+        candidate.promote(case.store, outcome.experiment, made, case.champion)
+        outcome.verdict, outcome.code = "promoted", 0
+    return refused
 
 
 def _failure(run: Any) -> list[str]:
@@ -237,7 +249,7 @@ def _verdict(outcome: "Outcome", case: "Situation", refused: list[str], because:
 
 def _state(case: "Situation", outcome: "Outcome", refused: list[str], because: str | None) -> Any:
     from pipeline.manifest import now
-    from pipeline.retraining.memory import State, gates_digest, marks
+    from pipeline.retraining.state import State, gates_digest, marks
 
     assert outcome.record is not None
     return State(
