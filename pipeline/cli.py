@@ -2,21 +2,19 @@
 
 import argparse
 import json
-import os
 import signal
 import sys
 import time
-import traceback
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from difflib import get_close_matches
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from pipeline.compare_verb import compare
 from pipeline.data_verb import data
 from pipeline.display import Screen, duration
-from pipeline.errors import ConfigError, JourneymanError
+from pipeline.errors import ConfigError
+from pipeline.eval_verb import evaluation
+from pipeline.guard import Answer, guarded, interrupt
 from pipeline.planned import (
     Planned,
     announce,
@@ -31,14 +29,11 @@ from pipeline.retraining.verbs import promote, retrain
 from pipeline.store_verb import store
 
 if TYPE_CHECKING:
-    from pipeline.folds import Chain
     from pipeline.store import Store, Stored
-
-Answer = tuple[int, Any]  # exit code, and the document for --json
 
 USAGE = """journeyman VERB [overrides...] [options]
 
-  run       build what is not built yet, judge the gates, write the report   (-m: a sweep, one cell after the other)
+  run       build what is not built yet, judge the gates, write the report   (-m: a sweep)
   plan      what `run` would do, and why
   status    the same with what is in the store
   explain   STAGE: which change makes it run again
@@ -46,6 +41,7 @@ USAGE = """journeyman VERB [overrides...] [options]
   compare   A B ...: models side by side, by run, experiment[:STAGE], pin or id (--rank SUITE, --out FILE.html)
   data      check: what the contracts of an experiment's data find, before anything is trained
             inspect FILE: what becomes of a file's rows, before it is in any experiment
+  eval      diagnose [STAGE]: which slices fail, and would more or other data help (--no-training: from what is built)
   retrain   check, plan, run what changed, judge against the champion, promote or refuse (--dry-run: what asks for it)
   promote   [STAGE]: make a model that is in the store the champion, if its gates pass (--because "why": even if not)
   pins      [set NAME STAGE-OR-ID | rm NAME]: names that keep artifacts
@@ -58,49 +54,16 @@ Overrides are Hydra's: experiment=legal stages.dpo.train.beta=0.2 budget=smoke s
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; a user's mistake is one message on stderr."""
     options = _parse(list(sys.argv[1:] if argv is None else argv))
-    options.begin, options.built, options.sweep = time.time(), set(), None
+    options.begin, options.sweep, options.threads, options.gpu = time.time(), None, 0, None
     screen = Screen(options.json)
-    before = signal.signal(signal.SIGTERM, _interrupt)
+    before = signal.signal(signal.SIGTERM, interrupt)
     try:
-        code, document = _guarded(options, screen, lambda: VERBS[options.verb](options, screen))
+        code, document = guarded(options, screen, lambda: VERBS[options.verb](options, screen))
     finally:
         signal.signal(signal.SIGTERM, before)
     if options.json:
         print(json.dumps(document, indent=1))
     return code
-
-
-def _guarded(options: argparse.Namespace, screen: Screen, action: Callable[[], Answer]) -> Answer:
-    """The action's answer, or for an error its exit code and one message."""
-    try:
-        return action()
-    except KeyboardInterrupt:
-        return _failed(screen, "interrupted; the same command continues", 130)
-    except Exception as error:
-        if options.debug:
-            traceback.print_exc()
-        if isinstance(error, JourneymanError):
-            return _failed(screen, str(error), error.exit_code)
-        if isinstance(error, OSError):
-            return _failed(screen, _system(error, options), 5)
-        return _failed(screen, f"unexpected {type(error).__name__}: {error} (--debug shows where)", 5)
-
-
-def _interrupt(*_: object) -> None:
-    raise KeyboardInterrupt
-
-
-def _failed(screen: Screen, text: str, code: int) -> Answer:
-    screen.error(text)
-    return code, {"error": text, "exit": code}
-
-
-def _system(error: OSError, options: argparse.Namespace) -> str:
-    """A file system's complaint: nearly always the store's disk."""
-    from pipeline.disk import unwritable
-
-    given = [word.partition("=")[2] for word in options.words if word.startswith("store.root=")]
-    return unwritable(error, Path(given[-1] if given else os.environ.get("JOURNEYMAN_STORE", "store")))
 
 
 class _Parser(argparse.ArgumentParser):
@@ -126,6 +89,7 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     add("--apply", action="store_true", help="gc: really move to the trash")
     add("--out", metavar="FILE", help="compare: write an HTML page")
     add("--rank", metavar="SUITE", help="compare: the best on this suite first; with one run, of its whole multirun")
+    add("--no-training", action="store_true", help="eval diagnose: no models on less data, only those in the store")
     add("--days", type=float, default=14.0, help="gc: keep what runs of this many days used")
     add("--dry-run", action="store_true", help="retrain: say which triggers fire, train nothing")
     add("--because", metavar="WHY", help="promote: whatever the gates say; the reason is kept")
@@ -137,7 +101,7 @@ def _parse(argv: list[str]) -> argparse.Namespace:
         parser.error(f"there is no verb '{options.verb}'" + (f", did you mean '{near[0]}'?" if near else ""))
     options.names = [word for word in options.words if "=" not in word and not word.startswith("~")]
     options.overrides = [word for word in options.words if word not in options.names]
-    allowed = {"explain": 1, "show": 1, "pins": 3, "data": 2, "store": 1, "promote": 1, "compare": len(options.names)}
+    allowed = {"explain": 1, "show": 1, "pins": 3, "data": 2, "eval": 2, "store": 1, "promote": 1, "compare": len(options.names)}
     if len(options.names) > (most := allowed.get(options.verb, 0)):
         word = options.names[most]
         parser.error(f"'{word}' is no override, which looks like key=value; --from, --until and --force choose stages")
@@ -147,91 +111,12 @@ def _parse(argv: list[str]) -> argparse.Namespace:
 # -- verbs --------------------------------------------------------------------------------------------------------
 def _run(options: argparse.Namespace, screen: Screen) -> Answer:
     """One chain, or a sweep of chains: one for each fold where the folds are left open."""
-    from pipeline import folds
+    from pipeline.multirun import all_folds, multirun, run_planned
 
     if options.multirun:
-        opened = _opened_by_sweep(options)
-        if opened:
-            screen.say(f"{folds.told(opened)} for each cell of the sweep")
-        return _multirun(options, screen, opened)
+        return multirun(options, screen)
     planned = plan_of(options, options.overrides)
-    opened = opened_folds(planned)
-    if not opened:
-        return _cell(options, screen, planned, options.begin)
-    screen.say(folds.told(opened))
-    return _multirun(options, screen, opened)
-
-
-def _opened_by_sweep(options: argparse.Namespace) -> dict[str, int]:
-    """The same for the first cell of a sweep, before its cells are planned."""
-    from pipeline.config import load
-    from pipeline.folds import left_open
-    from pipeline.sweep import first_cell
-
-    with suppress(ConfigError):  # its cell says what is wrong with it, and the others run
-        return left_open(load(first_cell(options.overrides), options.config_dir).experiment)
-    return {}
-
-
-def _cell(options: argparse.Namespace, screen: Screen, planned: Planned, begin: float) -> Answer:
-    """One composed and planned experiment up to its report."""
-    from pipeline.runner import Run, execute
-
-    loaded, store, plan = planned
-    announce(screen, loaded, store, plan)
-    run = Run(plan, store, loaded, screen, options.debug, begin, sweep=options.sweep)
-    code = execute(run)
-    options.built |= {stage["id"] for stage in run.record["stages"].values() if stage["status"] in ("BUILT", "RESUMED")}
-    screen.say(f"{'done' if code == 0 else f'exit {code}'} in {duration(run.record['seconds'])}")
-    return code, run.record
-
-
-def _multirun(options: argparse.Namespace, screen: Screen, opened: dict[str, int]) -> Answer:
-    """Each cell composes anew, so that it plans exactly like a single run. `opened`: sets that go through folds."""
-    from pipeline import folds
-    from pipeline.manifest import stamp
-    from pipeline.search import config_folders
-    from pipeline.sweep import sweep
-
-    chains: list[folds.Chain] = []
-    options.sweep = stamp()
-
-    def cell(overrides: list[str]) -> None:
-        overrides = folds.paired(overrides, opened)
-        screen.say(f"\n[{len(chains) + 1}] {' '.join(overrides)}")
-        begin = time.time()
-        answer = _guarded(options, screen, lambda: _cell_of_sweep(options, screen, overrides, begin))
-        chains.append(folds.Chain(overrides, *answer))
-        if chains[-1].code == 130:
-            raise KeyboardInterrupt
-
-    sweep([*options.overrides, *folds.sweep(opened)], config_folders(options.config_dir), cell)
-    code = max(chain.code for chain in chains)
-    document = {"runs": [chain.record for chain in chains], "exit": code}
-    return code, {**document, **_summaries(screen, chains)}
-
-
-def _cell_of_sweep(options: argparse.Namespace, screen: Screen, overrides: Sequence[str], begin: float) -> Answer:
-    planned = plan_of(options, overrides)
-    if opened := opened_folds(planned):
-        raise ConfigError(
-            f"{' and '.join(f'data.{name}.split.fold' for name in opened)}: open in this cell of the sweep and not in "
-            "its first one; give a value, or a command of its own for each experiment"
-        )
-    return _cell(options, screen, planned, begin)
-
-
-def _summaries(screen: Screen, chains: "Sequence[Chain]") -> dict[str, Any]:
-    """What chains that differ in their folds alone say together: `summary`, for several such groups `summaries`."""
-    from pipeline.folds import groups, write_summary
-
-    found = []
-    for group in groups(chains):
-        summary, lines = write_summary(group)
-        for line in lines:
-            screen.say(line)
-        found.append(summary)
-    return {"summary": found[0]} if len(found) == 1 else {"summaries": found} if found else {}
+    return all_folds(options, screen, planned) if opened_folds(planned) else run_planned(options, screen, planned)
 
 
 def _plan(options: argparse.Namespace, screen: Screen) -> Answer:
@@ -374,6 +259,7 @@ VERBS: dict[str, Callable[[argparse.Namespace, Screen], Answer]] = {
     "show": _show,
     "compare": compare,
     "data": data,
+    "eval": evaluation,
     "retrain": retrain,
     "promote": promote,
     "pins": _pins,

@@ -11,6 +11,8 @@ from hydra import compose as hydra_compose
 from hydra import initialize_config_module
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
@@ -67,6 +69,15 @@ def composition(overrides: Sequence[str], folders: Sequence[Path]) -> Compositio
     return Composition(words, resolve(cfg), chosen)
 
 
+def parse(words: Sequence[str], folders: Sequence[Path]) -> list[Override]:
+    """Overrides as Hydra reads them, with the values of each; ConfigError for one that cannot be read."""
+    try:
+        with _hydra():
+            return OverridesParser.create(GlobalHydra.instance().config_loader()).parse_overrides(list(words))
+    except OverrideParseException as error:
+        raise ConfigError(sentence(error, words, folders)) from error
+
+
 def store_root(overrides: Sequence[str], folders: Sequence[Path]) -> Path:
     """The store's folder, for verbs that need no experiment."""
     register_schemas()
@@ -82,7 +93,7 @@ def hydra_path(folders: Sequence[Path]) -> list[str]:
 
 @contextmanager
 def _hydra() -> Iterator[None]:
-    """Hydra set up for `compose`, also inside a cell of a multirun, whose own Hydra is put back afterwards."""
+    """Hydra set up for `compose`; what was set up before is put back afterwards."""
     current = GlobalHydra.instance()
     outer, current.hydra = current.hydra, None
     try:
@@ -265,7 +276,7 @@ def sentence(error: BaseException, words: Sequence[str], folders: Sequence[Path]
     text = str(error)
     if text.startswith("Ambiguous value"):
         word = text.partition("'")[2].partition("'")[0]
-        return f"'{word}' has several values: `run -m` runs one after the other; key=[a,b] is a list"
+        return f"'{word}' has several values: `run -m` goes through them; key=[a,b] is a list"
     return _composed_sentence(error, words, folders)
 
 

@@ -25,6 +25,7 @@ from pipeline.typed import typed_experiment
 
 KEPT = 50  # remembered compositions
 VARIABLE = re.compile(r"oc\.env:\s*(\w+)")
+_seen: dict[Path, str] = {}  # what this process composed, as JSON: a sweep composes all its cells before the first runs
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,17 @@ def load(
 
     `before_composing` is called unless the composition is remembered: then there may well be something to build.
     """
+    found = composed(overrides, given, before_composing)
+    experiment, resolved = typed_experiment(found["resolved"]), found["resolved"]
+    gates = {name: asdict(gate) for name, gate in experiment.gates.items()}
+    chosen = [*found["chosen"], *told(resolved["gates"], experiment.gates)]
+    return Loaded(experiment, found["words"], {**resolved, "gates": gates}, chosen)
+
+
+def composed(
+    overrides: Sequence[str], given: Sequence[str] = (), before_composing: Callable[[], None] = lambda: None
+) -> dict[str, Any]:
+    """{words, resolved, chosen} of `compose.Composition`, from memory where nothing that Hydra reads has changed."""
     folders = config_folders(given)
     load_kinds()
     memory = _memory(overrides, folders)
@@ -56,10 +68,7 @@ def load(
         found = asdict(composition(overrides, folders))
         if memory:
             _remember(memory, found, overrides, folders)
-    experiment, resolved = typed_experiment(found["resolved"]), found["resolved"]
-    gates = {name: asdict(gate) for name, gate in experiment.gates.items()}
-    chosen = [*found["chosen"], *told(resolved["gates"], experiment.gates)]
-    return Loaded(experiment, found["words"], {**resolved, "gates": gates}, chosen)
+    return found
 
 
 def _memory(overrides: Sequence[str], folders: Sequence[Path]) -> Path | None:
@@ -86,24 +95,25 @@ def _yamls(folders: Iterable[Path]) -> list[Path]:
 
 def _recall(memory: Path) -> dict[str, Any] | None:
     with suppress(OSError, ValueError, KeyError):
-        found = json.loads(memory.read_text(encoding="utf-8"))
+        found = json.loads(_seen.get(memory) or memory.read_text(encoding="utf-8"))
         if found["environment"] == _variables(found["environment"]):
             return dict(found)
     return None
 
 
 def _remember(memory: Path, found: Mapping[str, Any], overrides: Sequence[str], folders: Sequence[Path]) -> None:
-    """Write the composition, in a store that exists already; a store that cannot be written is no hindrance here."""
-    if not memory.parent.parent.is_dir():
-        return
+    """Keep the composition, also as a file in a store that exists already and can be written."""
     texts = [*overrides, *(file.read_text(encoding="utf-8") for file in _yamls(folders))]
-    names = [name for text in texts for name in VARIABLE.findall(text)]
+    kept = {**found, "environment": _variables(name for text in texts for name in VARIABLE.findall(text))}
     with suppress(OSError, ValueError):  # ValueError: not a number, which typing will refuse
+        _seen[memory] = json.dumps(kept, allow_nan=False)
+        if not memory.parent.parent.is_dir():
+            return
         memory.parent.mkdir(exist_ok=True)
         old = sorted(memory.parent.glob("*.json"), key=lambda file: file.stat().st_mtime)
         for file in old[: max(0, len(old) - KEPT + 1)]:
             file.unlink(missing_ok=True)
-        write_json(memory, {**found, "environment": _variables(names)})
+        write_json(memory, kept)
 
 
 def _variables(names: Iterable[str]) -> dict[str, str]:

@@ -31,7 +31,7 @@ def plan_of(options: argparse.Namespace, overrides: Sequence[str]) -> Planned:
     store = Store(Path(loaded.experiment.store.root or "store"))
     use_cache(store.cache / "files.json")
     force = [name for item in options.force for name in item.split(",")]
-    choice = {"start": options.start, "until": options.until, "force": force, "fresh": options.built}
+    choice = {"start": options.start, "until": options.until, "force": force}
     return loaded, store, make_plan(loaded.experiment, store, **choice)
 
 

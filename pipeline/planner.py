@@ -1,6 +1,6 @@
 """What a run would do: for each node of the graph whether the store has it, and if not, why."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,12 +41,8 @@ def make_plan(
     start: str | None = None,
     until: str | None = None,
     force: Sequence[str] = (),
-    fresh: Collection[str] = (),
 ) -> Plan:
-    """Nodes with status and reason. `start`: rebuild it and all below; `until`: only it and what it needs.
-
-    `fresh`: ids that this command has built already, in another cell; they are not forced again.
-    """
+    """Nodes with status and reason. `start`: rebuild it and all below; `until`: only it and what it needs."""
     wanted = any(gate.against == "champion" for gate in experiment.gates.values())
     nodes = make_nodes(experiment, store.pinned(f"{experiment.name}-champion") if wanted else None)
     for flag, name in [("--from", start), ("--until", until), *(("--force", name) for name in force)]:
@@ -58,7 +54,7 @@ def make_plan(
         keep |= {name for made in keep if f"check_{made}" in nodes for name in above(f"check_{made}", nodes)}
         nodes = {name: node for name, node in nodes.items() if name in keep}
     for node in nodes.values():
-        node.forced = node.name in forced and node.id not in fresh
+        node.forced = node.name in forced
         _decide(node, nodes, experiment, store)
     if start:
         _check_start(start, nodes)

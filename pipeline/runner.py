@@ -40,6 +40,8 @@ class Run:
     record: dict[str, Any] = field(default_factory=dict)
     children: float = 0.0  # seconds that stages worked
     sweep: str | None = None  # the same in all runs of one multirun
+    threads: int = 0  # CPU threads of a stage that leaves its own number open; 0 = one for each core
+    gpu: str | None = None  # the only one that its stages may see
     blocked: dict[str, str] = field(default_factory=dict)  # node -> why it is not built
     broken: list[str] = field(default_factory=list)  # what the checks of the data found to be wrong
 
@@ -239,9 +241,9 @@ def _obtain(run: Run, node: Node) -> tuple[Stored, str, str, float]:
 
 def _made_meanwhile(run: Run, node: Node) -> tuple[Stored | None, str]:
     """Under the lock: an artifact that is up to date after all."""
-    if node.forced:
-        return None, ""
     stored = run.store.current(node.kind.name, node.id)
+    if node.forced and not (stored and run.sweep and stored.manifest.get("sweep") == run.sweep):
+        return None, ""  # but what another cell of this sweep has forced is not forced again
     if stored and not stale_roles(node, run.plan.nodes, stored):
         run.store.verify(stored, full=False, name=node.name)
         return stored, "its inputs came out the same" if node.reason.startswith(
@@ -298,7 +300,8 @@ def _clear(work: Path, spec: Mapping[str, Any]) -> int:
 
 def _spec(run: Run, node: Node) -> dict[str, Any]:
     """Everything the child needs. `basis` says what a checkpoint in this folder belongs to."""
-    nodes, work = run.plan.nodes, run.store.work(node.id)
+    nodes, work, config = run.plan.nodes, run.store.work(node.id), asdict(node.config)
+    config["runtime"]["threads"] = config["runtime"]["threads"] or run.threads
     return {
         "run_id": run.folder.name,
         "experiment": run.plan.experiment.name,
@@ -306,7 +309,8 @@ def _spec(run: Run, node: Node) -> dict[str, Any]:
         "id": node.id,
         "kind": node.kind.name,
         "module": node.kind.stage.__module__,
-        "config": asdict(node.config),
+        "config": config,
+        "gpu": run.gpu,
         "inputs": {role: _artifact(nodes[name]) for role, name in node.inputs.items()},
         "data": {role: _artifact(nodes[name]) for role, name in node.data.items()},
         "lineage": _lineage(run, node),
@@ -374,6 +378,7 @@ def _manifest(run: Run, node: Node, outcome: Outcome, started: str, step: int) -
         "stage": node.name,
         "experiment": run.plan.experiment.name,
         "run_id": run.folder.name,
+        "sweep": run.sweep,
         "payload": node.payload,
         "inputs": inputs_of(node, run.plan.nodes),
         "metrics": dict(outcome.metrics or {}),

@@ -1,58 +1,106 @@
-"""Sweeps: Hydra splits overrides that have several values into cells and runs one after the other."""
+"""Sweeps: what the command line and `sweeper.params` go through, and the cells of a grid, in Hydra's own grammar."""
 
-import os
-import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+import itertools
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
-import hydra
-from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import OverrideParseException
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
 
-from pipeline.compose import COMPOSED, complete, hydra_path, register_schemas, sentence
+from pipeline.compose import parse
+from pipeline.config import composed, load
 from pipeline.errors import ConfigError
+from pipeline.folds import left_open
+from pipeline.schema import Launcher, Sweeper
+from pipeline.search import config_folders
+from pipeline.typed import nearest, typed
+
+PLUGINS = ("hydra/launcher", "hydra/sweeper", "hydra.launcher", "hydra.sweeper")
+LAUNCHERS = ("serial", "local", "slurm", "ray")
+SWEEPERS = ("grid", "optuna")
 
 
-def sweep(words: Sequence[str], folders: Sequence[Path], cell: Callable[[list[str]], None]) -> None:
-    """Call `cell` with the overrides of each cell. ConfigError for what cannot be composed, before the first one."""
-    register_schemas()
-    words = complete(words, folders)
+@dataclass(frozen=True)
+class Sweep:
+    """What a multirun goes through. `opened`: data set -> number of its folds, where nobody chose one."""
 
-    def task(_: Any) -> None:
-        cell(list(HydraConfig.get().overrides.task))
-
-    with _as_hydra([sys.argv[0], "-m", *words, *hydra_path(folders)]):
-        try:
-            hydra.main(config_path="pkg://conf", config_name="config", version_base="1.3")(task)()
-        except COMPOSED as error:
-            raise ConfigError(sentence(error, words, folders)) from error
+    words: list[str]  # all overrides, those of `sweeper.params` included
+    launcher: Launcher
+    sweeper: Sweeper
+    opened: dict[str, int]
 
 
-@contextmanager
-def _as_hydra(argv: list[str]) -> Iterator[None]:
-    """hydra.main reads the command line itself; its errors shall come to us instead of ending the process."""
-    before, full = sys.argv, os.environ.get("HYDRA_FULL_ERROR")
-    sys.argv, os.environ["HYDRA_FULL_ERROR"] = argv, "1"
+def read(words: Sequence[str], given: Sequence[str]) -> Sweep:
+    """The sweep that these overrides mean. `given`: folders of --config-dir. ConfigError for what cannot be one."""
+    folders = config_folders(given)
+    for word in words:
+        if word.lstrip("+~").startswith(PLUGINS):
+            raise ConfigError(f"{word}: Hydra's own launchers and sweepers are not used; launcher=NAME, sweeper=NAME")
+    first = first_cell(parse(words, folders))
+    resolved = composed(first, given)["resolved"]
+    launcher = typed("launcher", Launcher, resolved["launcher"])
+    sweeper = typed("sweeper", Sweeper, resolved["sweeper"])
+    _check(launcher, sweeper)
+    all_words = [*words, *_params(words, sweeper.params)]
+    opened = {}
+    with suppress(ConfigError):  # its cell says what is wrong with it, and the others run
+        opened = left_open(load(first, given).experiment)
+    return Sweep(all_words, launcher, sweeper, opened)
+
+
+def grid(words: Sequence[str], given: Sequence[str]) -> list[list[str]]:
+    """The overrides of every cell, the last key going round first; ConfigError for one that cannot be composed."""
+    overrides = parse(words, config_folders(given))
+    cells = [list(cell) for cell in itertools.product(*map(_values, overrides))]
+    for cell in cells:
+        composed(cell, given)
+    return cells
+
+
+def first_cell(overrides: Sequence[Override]) -> list[str]:
+    """One value of each: the first, or where an interval begins."""
+    return [_start(found) if found.is_interval_sweep() else _values(found)[0] for found in overrides]
+
+
+def _start(found: Override) -> str:
+    return f"{found.get_key_element()}={found.value().start}"  # type: ignore[union-attr]
+
+
+def _values(found: Override) -> list[str]:
+    """The override once for each of its values."""
+    if not found.is_sweep_override():
+        return [str(found.input_line)]
+    key = found.get_key_element()
+    if key.lstrip("+").startswith(("launcher", "sweeper")):
+        raise ConfigError(f"{found.input_line}: one launcher and one sweeper have all cells; give one value")
     try:
-        yield
-    finally:
-        sys.argv = before
-        if full is None:
-            del os.environ["HYDRA_FULL_ERROR"]
-        else:
-            os.environ["HYDRA_FULL_ERROR"] = full
+        return [f"{key}={value}" for value in found.sweep_string_iterator()]
+    except HydraException as error:
+        raise ConfigError(f"{found.input_line}: an interval is searched, not enumerated: sweeper=optuna") from error
 
 
-def first_cell(words: Sequence[str]) -> list[str]:
-    """The overrides of a sweep's first cell; ConfigError for one that cannot be read."""
-    try:
-        parsed: list[Any] = OverridesParser.create().parse_overrides(list(words))
-    except OverrideParseException as error:
-        raise ConfigError(sentence(error, words, [])) from error
-    return [
-        f"{found.get_key_element()}={next(found.sweep_string_iterator())}" if found.is_sweep_override() else word
-        for word, found in zip(words, parsed, strict=True)
-    ]
+def _params(words: Sequence[str], params: Mapping[str, Any]) -> list[str]:
+    """`sweeper.params` as overrides, without those that the command line gives itself."""
+    given = {word.lstrip("+").partition("=")[0] for word in words}
+    return [f"{key}={value}" for key, value in params.items() if key.lstrip("+") not in given]
+
+
+def _check(launcher: Launcher, sweeper: Sweeper) -> None:
+    for key, value, known in (
+        ("launcher.kind", launcher.kind, LAUNCHERS),
+        ("sweeper.kind", sweeper.kind, SWEEPERS),
+        ("sweeper.direction", sweeper.direction, (None, "maximize", "minimize")),
+    ):
+        if value not in known:
+            words = [str(word) for word in known if word]
+            raise ConfigError(f"{key}={value}: use {' or '.join(words)}{nearest(str(value), words)}")
+    for key, number, least in (
+        ("launcher.workers", launcher.workers, 1),
+        ("launcher.threads", launcher.threads, 0),
+        ("sweeper.trials", sweeper.trials, 1),
+        ("sweeper.startup", sweeper.startup, 1),
+    ):
+        if number < least:
+            raise ConfigError(f"{key}={number}: at least {least}")

@@ -24,7 +24,7 @@ def spec(project):
         "run_id": "r", "experiment": "chain", "stage": "first", "id": "a" * 16, "kind": "toy", "module": "toy_stages",
         "config": asdict(config), "inputs": {"policy": base}, "data": {}, "lineage": [base], "out": str(folders["out"]),
         "ckpt": str(folders["ckpt"]), "cache": str(project.path / "cache"), "cwd": str(project.path),
-        "tracker": asdict(Tracker()), "tracker_dir": "wandb",
+        "tracker": asdict(Tracker()), "tracker_dir": "wandb", "gpu": None,
     }  # fmt: skip
 
 
