@@ -24,6 +24,14 @@ class Artifact:
         return json.loads((self.path / "manifest.json").read_text())
 
 
+@dataclass(frozen=True)
+class Measured:
+    """A model and the artifact of its evaluation."""
+
+    model: Artifact
+    evaluation: Artifact
+
+
 @dataclass
 class Context:
     """Everything `Stage.run` may use. Files written under `out` are published; `ckpt` survives a crash.

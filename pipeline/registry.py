@@ -11,7 +11,7 @@ from pipeline.errors import ConfigError
 from pipeline.schema import StageConfig, Suite
 
 if TYPE_CHECKING:
-    from pipeline.context import Artifact, Context
+    from pipeline.context import Artifact, Context, Measured
 
 GROUP = "journeyman.stages"
 WARM = "warm"  # the module of a package that imports its heavy libraries, for the fork server only
@@ -67,6 +67,16 @@ class Stage:
     def drift(self, config: Any, trained: "Sequence[Artifact]") -> dict[str, dict[str, float]]:
         """Feature -> {psi, chance}: rows of this config, a sample of production, against the sets trained on."""
         raise ConfigError("this kind of data set cannot be compared; take it out of retrain.drift.sample")
+
+    def diagnose(
+        self, of: "Measured", sets: "Mapping[str, Artifact]", curve: "Mapping[float, Measured]"
+    ) -> dict[str, Any]:
+        """What fails in an evaluation, and whether more data or other data would help, as JSON (docs/diagnosis.md).
+
+        `sets`: name -> data set that the model was trained on. `curve`: share of its last stage's data -> the same
+        model trained on no more than that.
+        """
+        raise ConfigError("this kind of stage leaves no results to diagnose")
 
     def validate(self, config: Any) -> None:
         """Raise ConfigError for what cannot work. Runs in a child process before the first stage starts."""

@@ -2,13 +2,14 @@
 
 import hashlib
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from functools import partial
 from typing import TYPE_CHECKING, Any, Dict
 
 from pipeline.beside import AGAINST, JUDGE, role_of
-from pipeline.context import Artifact, Context
+from pipeline.context import Artifact, Context, Measured
 from pipeline.errors import ConfigError, DataError
 from pipeline.registry import Stage, register
 from pipeline.schema import Runtime, StageConfig, Suite
@@ -62,6 +63,11 @@ class Evaluate(Stage):
             _check_others(name, suite)
             if suite.limit < 0:
                 raise ConfigError(f"eval.suites.{name}.limit={suite.limit}: use 0 for all items, or a positive number")
+
+    def diagnose(self, of: Measured, sets: Mapping[str, Artifact], curve: Mapping[float, Measured]) -> dict[str, Any]:
+        from stages.diagnosis.artifacts import diagnosis
+
+        return diagnosis(of, sets, curve)
 
     def run(self, ctx: Context) -> dict[str, float]:
         config: EvaluateConfig = ctx.config

@@ -27,3 +27,11 @@ def write_comparison(found: "Comparison", rank: str | None, page: Path) -> None:
     from pipeline.report.comparison import write_page
 
     write_page(found, rank, page)
+
+
+def write_diagnosis(found: Mapping[str, Any], run_dir: Path, store_root: Path) -> list[str]:
+    """Write the report of a run anew, now that it has a diagnosis.json; return the lines for the terminal."""
+    from pipeline.report.diagnosis import lines
+    from pipeline.report.page import write_pages
+
+    return [*lines(found), f"report: {write_pages(run_dir, store_root)}"]

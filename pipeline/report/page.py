@@ -8,6 +8,7 @@ from pipeline.report import outcome, plots, rendering, sections
 from pipeline.report.checks import checks
 from pipeline.report.collect import Run, read_run
 from pipeline.report.details import details
+from pipeline.report.diagnosis import diagnosis
 from pipeline.report.effect import effect
 from pipeline.report.judges import judges
 from pipeline.report.matrix import matrix
@@ -36,6 +37,7 @@ def view(run: Run, store_root: Path) -> dict[str, Any]:
         "matrix": matrix(run),
         "prompting": prompting(run, found, cache),
         "details": details(found),
+        "diagnosis": diagnosis(run),
         "gates": outcome.gates(run, found),
         "datasets": sections.datasets(run),
         "checks": checks(run),

@@ -78,6 +78,18 @@ class Risk:
 
 
 @dataclass(frozen=True)
+class Learning:
+    """Failures over the share of the data: points with intervals, the line through them, and on to twice the data."""
+
+    points: list[tuple[float, float, float, float]]  # x, y, low, high of what was measured
+    line: str
+    ahead: str  # the line from the last point to the next one
+    next: tuple[float, float, float, float]
+    xticks: list[tuple[float, str]]
+    yticks: list[tuple[float, str]]
+
+
+@dataclass(frozen=True)
 class Axis:
     """From values to pixels: `low` is drawn at pixel `start`, `high` at pixel `end`."""
 
@@ -177,6 +189,24 @@ def risk(curves: dict[str, list[dict[str, Any]]]) -> Risk | None:
         return " ".join(f"{x.at(point['coverage'])},{y.at(point['risk'])}" for point in kept)
 
     return Risk({name: line(points) for name, points in curves.items()}, _shares(x, 1.0), _shares(y, top))
+
+
+def learning(rates: list[dict[str, float]], ahead: dict[str, float]) -> Learning:
+    """`rates`: [{share, value, low, high}] up to the whole, `ahead`: {value, low, high} at twice of it."""
+    highest = max(point["high"] for point in (*rates, ahead))
+    top = next((mark for mark in (0.1, 0.2, 0.5) if highest <= mark), 1.0)
+    shares = [point["share"] for point in rates]
+    x = Axis(math.log2(shares[0]) - 0.3, 1.3, LEFT, WIDTH - RIGHT)
+    y = Axis(0.0, top, HEIGHT - BOTTOM, TOP)
+
+    def placed(share: float, rate: dict[str, float]) -> tuple[float, float, float, float]:
+        return x.at(math.log2(share)), y.at(rate["value"]), y.at(rate["low"]), y.at(rate["high"])
+
+    points = [placed(point["share"], point) for point in rates]
+    last = placed(2.0, ahead)
+    xticks = [(x.at(math.log2(share)), _percent(share)) for share in (*shares, 2.0)]
+    line = " ".join(f"{point[0]},{point[1]}" for point in points)
+    return Learning(points, line, f"{points[-1][0]},{points[-1][1]} {last[0]},{last[1]}", last, xticks, _shares(y, top))
 
 
 def _shares(axis: Axis, top: float) -> list[tuple[float, str]]:
