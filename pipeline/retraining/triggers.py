@@ -167,5 +167,7 @@ def _days(case: Situation) -> Iterator[Trigger]:
         return
     age = (datetime.now(UTC) - datetime.fromisoformat(case.state.judged)).total_seconds() / DAY
     waits = sum(map(len, case.changed.values()))
-    said = f"{age:.1f} days since the last judgement, of {asked:g}; {waits} changes wait"
+    said = (
+        f"{age:.1f} days since the last judgement, of {asked:g}; {waits} change{' waits' if waits == 1 else 's wait'}"
+    )
     yield Trigger("days", age >= asked and waits > 0, said, age, asked)
