@@ -21,6 +21,8 @@ from stages.evaluation.harness.files import fingerprints
 class HarnessConfig(StageConfig):
     kind: str = "harness"
     tasks: str = MISSING  # a task, group or tag of the harness, or the path of a task file or of a folder with some
+    metric: str = ""  # of the suite, as `num_fewshot`: whether the tasks have it is found out here, before any training
+    num_fewshot: int = -1
 
 
 @register("harness", config=HarnessConfig)
@@ -39,9 +41,11 @@ class Harness(Stage):
     def run(self, ctx: Context) -> dict[str, float]:
         """Write data/heldout.jsonl."""
         from stages.evaluation.harness.items import rows
+        from stages.evaluation.harness.scores import chosen
         from stages.evaluation.harness.tasks import load
 
-        tasks, counts = load(ctx.config.tasks), Counter[str]()
+        tasks, counts = load(ctx.config.tasks, ctx.config.num_fewshot), Counter[str]()
+        chosen(tasks, ctx.config.metric)
         (ctx.out / "data").mkdir()
         with (ctx.out / "data" / "heldout.jsonl").open("w", encoding="utf-8") as lines:
             for row in rows(tasks):

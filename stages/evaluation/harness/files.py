@@ -82,6 +82,7 @@ def _task(path: Path, required: bool) -> TaskFile | None:
     """The task of a file; None for one that others include. ConfigError if it is `required` to have one."""
     sources: list[Path] = []
     config = _included(path, sources)
+    _check_shapes(path, config)
     _refuse_functions(path, config)
     name = config.get("task")
     if name is None and not required:
@@ -132,18 +133,39 @@ def _refused(loader: yaml.SafeLoader, node: yaml.Node) -> None:
 _Data.add_constructor("!function", _refused)
 
 
+def _check_shapes(path: Path, config: Mapping[str, Any]) -> None:
+    """ConfigError for a mapping or a list of mappings that is none."""
+    for key in ("dataset_kwargs", "fewshot_config", "generation_kwargs", "metadata"):
+        if not isinstance(config.get(key) or {}, dict):
+            raise ConfigError(f"{path}: {key} must be a mapping, not {config[key]!r}")
+    for key in ("metric_list", "filter_list"):
+        _check_mappings(path, key, config.get(key) or [])
+    for one in config.get("filter_list") or []:
+        _check_mappings(path, "filter_list: filter", one.get("filter"))
+
+
+def _check_mappings(path: Path, key: str, found: Any) -> None:
+    if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):
+        raise ConfigError(f"{path}: {key} must be a list of mappings")
+
+
 def _refuse_functions(path: Path, config: Mapping[str, Any]) -> None:
     """ConfigError for keys that run code, and for files that stand for several tasks."""
     metrics = config.get("metric_list") or []
     own = [key for key in FUNCTIONS if config.get(key) not in (None, False)]
+    own += ["filter_list: custom"] if "custom" in _filters(config) else []
     own += ["fewshot_config.process_docs"] if (config.get("fewshot_config") or {}).get("process_docs") else []
-    own += (
-        ["metric_list.hf_evaluate"] if any(one.get("hf_evaluate") for one in metrics if isinstance(one, dict)) else []
-    )
+    own += ["metric_list: hf_evaluate"] if any(one.get("hf_evaluate") for one in metrics) else []
     if own:
         raise ConfigError(f"{path}: {own[0]} would run code, and task files are data here; take it out")
     if found := [key for key in SEVERAL if key in config]:
         raise ConfigError(f"{path}: `{found[0]}` stands for several tasks; give their files, or a folder with them")
+
+
+def _filters(config: Mapping[str, Any]) -> set[str]:
+    """The functions that answers are filtered with, by name."""
+    steps = [step for one in config.get("filter_list") or [] for step in one["filter"]]
+    return {str(step.get("function")) for step in steps}
 
 
 def _with_data(task: TaskFile) -> TaskFile:
@@ -190,7 +212,7 @@ def _commit(path: Path, source: Any, options: Mapping[str, Any]) -> str:
         raise ConfigError(
             f"{path}: dataset_path is missing: {', '.join(READERS)} for local files, a folder, or a data set of the hub"
         )
-    if not COMMIT.fullmatch(revision):
+    if not (COMMIT.fullmatch(revision) and "/" in source):  # a name alone is one of the library's own readers
         near = get_close_matches(source, READERS, 1)
         hint = f"; did you mean {near[0]}?" if near else ""
         raise ConfigError(

@@ -5,6 +5,8 @@ import json
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from pipeline.errors import DataError
+from stages.evaluation.harness.tasks import reason
 from stages.evaluation.measurement import Row
 
 if TYPE_CHECKING:
@@ -26,7 +28,7 @@ def rows(tasks: "Tasks") -> Iterator[Row]:
         for place, doc in enumerate(task.eval_docs):
             yield {
                 **_plain(doc),
-                **said(task, doc),
+                **_said(name, task, place, doc),
                 "id": item_id(name, place, doc), "task": name, "place": place, "slices": group,
                 "origin": {"file": f"task {name}", "line": place + 1},
             }  # fmt: skip
@@ -36,6 +38,13 @@ def item_id(task: str, place: int, doc: Any) -> str:
     """Names the item and its content, so that results on changed data are never paired."""
     text = json.dumps(doc, sort_keys=True, default=str, ensure_ascii=True)
     return f"{task}:{place}:{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+
+
+def _said(name: str, task: "Task", place: int, doc: Any) -> Row:
+    try:
+        return said(task, doc)
+    except Exception as error:  # templates of the task meet values that nobody has looked at
+        raise DataError(f"task {name}, item {place + 1}: the task cannot read it: {reason(error)}") from error
 
 
 def _plain(doc: Any) -> Row:

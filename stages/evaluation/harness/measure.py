@@ -38,7 +38,7 @@ class Harness(Measurement):
     params, fields, brings_items = HarnessParams, ("task", "place"), True
 
     def items(self, params: HarnessParams) -> dict[str, Any]:
-        return {"kind": "harness", "tasks": params.tasks}
+        return {"kind": "harness", "tasks": params.tasks, "metric": params.metric, "num_fewshot": params.num_fewshot}
 
     def metric(self, params: HarnessParams) -> tuple[str, bool]:
         metric = chosen(load(params.tasks, params.num_fewshot), params.metric)

@@ -3,21 +3,20 @@
 import contextlib
 import io
 import logging
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.errors import ConfigError, DataError
-from stages.evaluation.harness.files import TaskFile, installed, is_path, read
+from stages.evaluation.harness.files import COMMIT, TaskFile, installed, is_path, read
 
 if TYPE_CHECKING:
     from lm_eval.api.task import Task
     from lm_eval.tasks import TaskManager
 
-HUB = re.compile(r"datasets/([^@]+)@([0-9a-f]{40})")
 SEED = 1234  # of the examples that are shown: the harness's own
 
 
@@ -90,7 +89,7 @@ def _own(file: TaskFile) -> "Task":
     from lm_eval.tasks import TaskManager
 
     for metric in file.config.get("metric_list") or []:
-        name = metric.get("metric") if isinstance(metric, dict) else metric
+        name = metric.get("metric")
         if name not in metric_registry:
             known = sorted(metric_registry)
             near = get_close_matches(str(name), known, 1)
@@ -99,7 +98,7 @@ def _own(file: TaskFile) -> "Task":
     try:
         loaded = TaskManager(include_defaults=False).load([dict(file.config)])
     except Exception as error:  # whatever a setting can do to code that is not ours
-        raise ConfigError(f"{file.path}: the harness cannot make a task of it: {_said(error)}") from error
+        raise ConfigError(f"{file.path}: the harness cannot make a task of it: {reason(error)}") from error
     return loaded["tasks"][file.config["task"]]
 
 
@@ -124,14 +123,15 @@ def _known(name: str) -> Tasks:
         loaded = manager.load([name])
     except Exception as error:  # network, server, cache, missing packages: whatever a task needs
         raise DataError(
-            f"task {name}: its items cannot be read: {_said(error)}. They come from the Hugging Face hub: go online "
+            f"task {name}: its items cannot be read: {reason(error)}. They come from the Hugging Face hub: go online "
             "once (later runs find them in the cache), or write a task file with local data (docs/harness.md)"
         ) from error
     groups = {task: group for group, members in loaded["group_map"].items() for task in members}
     return Tasks(loaded["tasks"], {name: _source(task) for name, task in loaded["tasks"].items()}, groups)
 
 
-def _said(error: Exception) -> str:
+def reason(error: Exception) -> str:
+    """What went wrong in code that is not ours, in one line."""
     text = " ".join(str(error).split())
     return f"{type(error).__name__}: {text[:300]}".removesuffix(".")
 
@@ -148,13 +148,24 @@ def _set_shots(name: str, task: "Task", num_fewshot: int) -> None:
         return
     if task.get_config("num_fewshot") == 0 and num_fewshot:
         raise ConfigError(f"num_fewshot={num_fewshot}: task {name} is one that shows no examples; leave it out")
+    if num_fewshot and not _has_examples(task):
+        raise ConfigError(
+            f"num_fewshot={num_fewshot}: task {name} has no examples but the items that are measured; its file needs a "
+            "fewshot_split or a training_split"
+        )
     task.set_config(key="num_fewshot", value=num_fewshot)
+
+
+def _has_examples(task: "Task") -> bool:
+    """Whether examples come from elsewhere than from the items that are measured."""
+    shown = getattr(task, "fewshot_cfg", None)
+    own = shown is not None and (shown.split is not None or shown.samples is not None)
+    return own or task.has_training_docs() or (task.has_validation_docs() and task.has_test_docs())
 
 
 def _source(task: "Task") -> str:
     """The data set of the hub that the items are from, at the commit that was read where that is known."""
-    split = next(iter(task.dataset.values()))
-    for address in split.info.download_checksums or ():
-        if match := HUB.search(str(address)):
-            return f"{match[1]}@{match[2]}"
-    return str(task.get_config("dataset_path"))
+    name = str(task.get_config("dataset_path"))
+    files = [Path(file["filename"]) for split in task.dataset.values() for file in split.cache_files]
+    commit = next((part for file in files for part in file.parts if COMMIT.fullmatch(part)), "")
+    return f"{name}@{commit}" if commit else name
