@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 MEASURED, UPSTREAM = "measured_", "upstream:"  # before the roles that the planner gives
 SAMPLES = ("domain_sample", "production_sample")
+REHEARSING = ("domain", "ppo")  # kinds whose roles beside `train` are rehearsed
 REJECTED = 50  # rejected rows that a quality page is given
 
 
@@ -78,7 +79,7 @@ def look(ctx: Context, role: str, tokenizer: "PreTrainedTokenizerBase") -> Cover
     """What is found in one data set, and tables of it. What is only rehearsed need have no domain and cover nothing."""
     rows, config = artifact.located(ctx.data[role]), ctx.config
     scope = scope_of(rows, judged_as(config.stage, role, rows), config.contract, tokenizer, config.max_length)
-    if role != "train" and config.stage == "domain":
+    if role != "train" and config.stage in REHEARSING:
         return Coverage(examine(scope), [])
     found = examine(scope, [asked_in])
     sample, production = (artifact.located(ctx.data[name]) if name in ctx.data else None for name in SAMPLES)

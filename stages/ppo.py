@@ -72,7 +72,7 @@ class Ppo(Stage):
         return {}
 
     def validate(self, config: PpoConfig) -> None:
-        check_data(config, "prompts to answer")
+        check_data(config, "prompts to answer", others=[role for role in config.data if role != "train"])
         _check(config)
         peft_config(config.peft)
 
@@ -104,6 +104,7 @@ def _check(config: PpoConfig) -> None:
     ):  # fmt: skip
         if value < least:
             raise ConfigError(f"{name}={value}: at least {least}")
+    _check_beside(config)
     if config.step not in STEPS:
         raise ConfigError(f"step={config.step}: use one of {', '.join(STEPS)}")
     if config.peft.dropout:
@@ -122,6 +123,17 @@ def _check(config: PpoConfig) -> None:
     _check_sampling(config)
     _check_rewards(config)
     config.guards.check()
+
+
+def _check_beside(config: PpoConfig) -> None:
+    """ConfigError where what stands beside the reward asks for what is not there."""
+    rehearsed = [role for role in config.data if role != "train"]
+    if config.train.rehearsal_coef and not rehearsed:
+        raise ConfigError("train.rehearsal_coef: name what to rehearse, in a role of `data` beside train")
+    if rehearsed and not config.train.rehearsal_coef:
+        raise ConfigError(f"data.{rehearsed[0]}: it is rehearsed only with train.rehearsal_coef above 0")
+    if config.train.baseline == "prompt" and config.rollout.samples < 2:
+        raise ConfigError("train.baseline=prompt compares the answers to one prompt; set rollout.samples to 2 or more")
 
 
 def _check_sampling(config: PpoConfig) -> None:
@@ -158,6 +170,7 @@ def _learner(ctx: Context) -> "Learner":
     import torch
     from transformers import get_scheduler
 
+    from stages.rl import rehearsal
     from stages.rl.judges import read_reward
     from stages.rl.ppo import Ppo as Learner
     from stages.rl.ppo import updates
@@ -174,7 +187,7 @@ def _learner(ctx: Context) -> "Learner":
     scheduler = get_scheduler(named, optimizer, warmup, updates(config, len(prompts)))
     return Learner(
         actor, reward, gold, optimizer, scheduler, config, rows, prompts, _rows_at_once(ctx, roles),
-        config.train.kl_coef,
+        config.train.kl_coef, rehearsal.read(ctx, roles.policy.tokenizer),
     )  # fmt: skip
 
 

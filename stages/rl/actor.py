@@ -81,16 +81,21 @@ class Actor:
             log_probs, entropy = self._score(states, entropy_gradient=False)
         return Seen(states.spread(log_probs), states.spread(entropy))
 
+    def likelihood(self, rows: list[Ids]) -> Tensor:
+        """Log-probability (B, T) of each token of the rows after its first one, at temperature 1 and with gradients."""
+        states = self._states([row[:1] for row in rows], [row[1:] for row in rows])
+        return states.spread(self._score(states, entropy_gradient=False, temperature=1.0)[0])
+
     def _states(self, prompts: list[Ids], answers: list[Ids]) -> States:
         model = self.roles.policy.model
         shape = (len(answers), max(map(len, answers)))
         return (_shared_states if self.fast else _padded_states)(model, prompts, answers, shape)
 
-    def _score(self, states: States, entropy_gradient: bool) -> tuple[Tensor, Tensor]:
-        """Log-probability and entropy (N,) of each token at the sampling temperature."""
+    def _score(self, states: States, entropy_gradient: bool, temperature: float | None = None) -> tuple[Tensor, Tensor]:
+        """Log-probability and entropy (N,) of each token, at the sampling temperature unless another is given."""
         model = self.roles.policy.model
         output, plain = model.get_output_embeddings(), head.logits_of(model)
-        logits = head.Logits(plain.scale / self.temperature, plain.cap)
+        logits = head.Logits(plain.scale / (temperature or self.temperature), plain.cap)
         if self.fast:
             found = head.score(
                 states.hidden, output.weight, output.bias, states.targets, logits, entropy_gradient=entropy_gradient

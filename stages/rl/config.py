@@ -9,6 +9,7 @@ from pipeline.errors import ConfigError
 NO_JUDGES = ("policy", "checked")  # inputs of a stage that learns from rewards which are no reward models
 TAKEN = ("reference", "value")  # what the base plays beside the policy and the reward models
 ESTIMATORS = ("k1", "k3")
+BASELINES = ("value", "prompt")
 SCHEDULES = ("constant", "linear", "cosine")
 
 
@@ -51,6 +52,9 @@ class PpoTrain:
     missing_eos_penalty: float = 1.0  # taken from the reward of an answer that was cut
     whiten_rewards: bool = False  # scale (not shift) the rewards of an update
     whiten_advantages: bool = True
+    baseline: str = "value"  # value | prompt: the mean score of the other answers to a prompt is taken off as well
+    rehearsal_coef: float = 0.0  # of the likelihood of the data sets beside data.train (PPO-ptx); 0 = none
+    rehearsal_rows: int = 4  # of them, beside each optimizer step
 
 
 @dataclass
@@ -61,10 +65,11 @@ class ValueFunction:
     adapter: bool = False  # its own adapter on the same base: the value loss does not touch the policy
 
 
-POSITIVE = ("learning_rate", "value_learning_rate", "minibatches", "num_ppo_epochs", "clip_range", "kl_horizon")
+POSITIVE = ("learning_rate", "value_learning_rate", "minibatches", "num_ppo_epochs", "clip_range", "kl_horizon",
+            "rehearsal_rows")  # fmt: skip
 NOT_NEGATIVE = (
     "warmup_steps", "weight_decay", "max_grad_norm", "value_clip_range", "value_coef", "entropy_coef", "kl_coef",
-    "kl_target", "stop_kl", "missing_eos_penalty",
+    "kl_target", "stop_kl", "missing_eos_penalty", "rehearsal_coef",
 )  # fmt: skip
 
 
@@ -90,6 +95,8 @@ def check_train(train: PpoTrain) -> None:
             raise ConfigError(f"train.{name}={getattr(train, name)}: must be in 0..1")
     if train.kl_estimator not in ESTIMATORS:
         raise ConfigError(f"train.kl_estimator={train.kl_estimator}: use one of {', '.join(ESTIMATORS)}")
+    if train.baseline not in BASELINES:
+        raise ConfigError(f"train.baseline={train.baseline}: use one of {', '.join(BASELINES)}")
     if train.lr_scheduler_type not in SCHEDULES:
         raise ConfigError(f"train.lr_scheduler_type={train.lr_scheduler_type}: use one of {', '.join(SCHEDULES)}")
     if train.max_steps == 0 or train.max_steps < -1:

@@ -24,6 +24,7 @@ from stages.rewards.combined import Parts, Reward, Row
 from stages.rl.actor import Actor, Ids
 from stages.rl.guards import repetition
 from stages.rl.judges import as_judged
+from stages.rl.rehearsal import Rehearsal
 
 if TYPE_CHECKING:
     from stages.ppo import PpoConfig
@@ -57,6 +58,13 @@ def gae(rewards: Tensor, values: Tensor, mask: Tensor, gamma: float, lam: float)
         following = torch.where(here, values[:, t], 0.0)
         advantages[:, t] = ahead
     return advantages, torch.where(mask, advantages + values, 0.0)
+
+
+def leave_one_out(scores: Tensor, samples: int) -> Tensor:
+    """Scores (B,) less the mean of the other answers to the same prompt, `samples` neighbours each: a baseline that
+    leaves the gradient's mean as it is (Kool et al. 2019; Ahmadian et al. 2024, arXiv 2402.14740)."""
+    grouped = scores.view(-1, samples)
+    return ((grouped * samples - grouped.sum(dim=1, keepdim=True)) / (samples - 1)).flatten()
 
 
 def whiten(x: Tensor, mask: Tensor, *, shift: bool = True) -> Tensor:
@@ -133,6 +141,7 @@ class Ppo:
     prompts: list[Ids]
     micro_batch: int
     kl_coef: float
+    rehearsal: Rehearsal | None = None
     history: list[dict[str, float]] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=lambda: {"rollout": 0.0, "scoring": 0.0, "update": 0.0})
     sampled_tokens: int = 0
@@ -205,7 +214,10 @@ class Ppo:
                 into[rows, :width] = found.to(into.dtype)
         kl = torch.where(mask, kl_estimate(log_probs, reference, train.kl_estimator), 0.0)
         cut = torch.tensor([not ended for ended in answers.ended], device=device)
-        rewards = token_rewards(scores.to(device) - train.missing_eos_penalty * cut, kl, mask, self.kl_coef)
+        scores = scores.to(device) - train.missing_eos_penalty * cut
+        if train.baseline == "prompt":
+            scores = leave_one_out(scores, self.config.rollout.samples)
+        rewards = token_rewards(scores, kl, mask, self.kl_coef)
         if train.whiten_rewards:
             rewards = whiten(rewards, mask, shift=False)
         advantages, returns = gae(rewards, values, mask, train.gamma, train.lam)
@@ -226,7 +238,7 @@ class Ppo:
         totals: list[dict[str, float]] = []
         for epoch in range(self.config.train.num_ppo_epochs):
             for minibatch in chunks if epoch == 0 else self._chunks(number, epoch):
-                totals.append(self._step(experience, minibatch))
+                totals.append(self._step(experience, minibatch, (number, len(totals))))
                 if 0 < self.config.train.stop_kl < totals[-1]["moved"]:
                     break
             else:
@@ -238,8 +250,8 @@ class Ppo:
             "learning_rate": self.optimizer.param_groups[0]["lr"],
         }  # fmt: skip
 
-    def _step(self, experience: Experience, minibatch: list[list[int]]) -> dict[str, float]:
-        """One optimizer step on the mean over all real tokens of the minibatch."""
+    def _step(self, experience: Experience, minibatch: list[list[int]], place: tuple[int, int]) -> dict[str, float]:
+        """One optimizer step on the mean over all real tokens of the minibatch. `place`: the update, and its step."""
         tokens = int(experience.mask[[i for rows in minibatch for i in rows]].sum())
         self.optimizer.zero_grad(set_to_none=True)
         found: dict[str, float] = {}
@@ -247,11 +259,21 @@ class Ppo:
             loss, part = self.loss(experience, rows)
             (loss / tokens).backward()
             found = {key: found.get(key, 0.0) + value / tokens for key, value in part.items()}
+        if self.rehearsal:
+            found["rehearsal_loss"] = self._rehearse(self.rehearsal, place)
         trained = [p for group in self.optimizer.param_groups for p in group["params"]]
         limit = self.config.train.max_grad_norm or math.inf
         found["grad_norm"] = float(torch.nn.utils.clip_grad_norm_(trained, limit))
         self.optimizer.step()
         return found
+
+    def _rehearse(self, rehearsal: Rehearsal, place: tuple[int, int]) -> float:
+        """Add the gradient of the rehearsed rows of this step; their mean loss, in nats a token."""
+        total = 0.0
+        for part in rehearsal.losses(self.actor, rehearsal.drawn(*place), self.micro_batch):
+            part.backward()
+            total += float(part.detach())
+        return total / rehearsal.coef
 
     def loss(self, experience: Experience, rows: Sequence[int]) -> tuple[Tensor, dict[str, float]]:
         """Policy, value and entropy terms summed over the real tokens of these answers, and what is logged of them."""

@@ -61,6 +61,30 @@ def history(made):
     return [json.loads(line) for line in (made.artifact.path / "history.jsonl").read_text().splitlines()]
 
 
+def test_other_data_sets_are_rehearsed(bench, domain, prompts, config, rows):
+    other = bench.data("documents", rows.text(6))
+    asked = config(data={"train": "prompts", "general": "documents"}, train={"rehearsal_coef": 0.5})
+    validated(asked)
+    made = bench.run(bench.context("ppo", asked, {"policy": domain.artifact}, {"train": prompts, "general": other}))
+    losses = [entry["rehearsal_loss"] for entry in history(made)]
+    assert len(losses) == 3 and losses[-1] < losses[0]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"train": {"rehearsal_coef": 1.0}}, "name what to rehearse"),
+        ({"data": {"train": "prompts", "general": "x"}}, "rehearsed only with train.rehearsal_coef"),
+        ({"train": {"baseline": "prompt"}}, "rollout.samples to 2 or more"),
+        ({"train": {"baseline": "mean"}}, "use one of value, prompt"),
+        ({"train": {"rehearsal_rows": 0}}, "must be above 0"),
+    ],
+)
+def test_what_stands_beside_the_reward_is_checked(config, settings, message):
+    with pytest.raises(ConfigError, match=message):
+        validated(config(**settings))
+
+
 def test_a_reward_model_scores_the_answers_and_the_policy_moves(bench, domain, reward, prompts, config):
     asked = config(
         inputs={"policy": "domain", "reward": "reward"}, reward=HELPFUL, gold={"terms": {"right": {"kind": "checker"}}},

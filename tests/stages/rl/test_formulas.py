@@ -55,6 +55,11 @@ def test_the_score_is_paid_at_the_last_token_and_kl_at_every_one():
     assert found.tolist() == [pytest.approx([-0.05, 0.025, 9.9]), pytest.approx([-1.2, 0.0, 0.0])]
 
 
+def test_the_baseline_of_a_prompt_is_the_mean_of_its_other_answers():
+    found = ppo.leave_one_out(torch.tensor([1.0, 2.0, 6.0, 5.0, 5.0, 5.0]), 3)
+    assert found.tolist() == [-3.0, -1.5, 4.5, 0.0, 0.0, 0.0]
+
+
 def test_whitening_sees_real_tokens_only():
     mask = masked([4, 2])
     x = random(*mask.shape) + 3
