@@ -1,7 +1,7 @@
 # The commands of a checkout; `make` alone lists them. Each makes the environment first if it is missing or outdated.
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
-.PHONY: help setup named pipeline plan sweep test check bench docs clean
+.PHONY: help setup named pipeline plan sweep retrain test check bench docs clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3 || echo python3)
 BIN := .venv/bin
@@ -19,6 +19,7 @@ help:
 	@echo "make pipeline EXP=legal     build, evaluate, judge, report      [SET=] [FROM=] [UNTIL=] [FORCE=]"
 	@echo "make plan EXP=legal         what that would do, and why         [SET=] [FROM=] [UNTIL=] [FORCE=]"
 	@echo "make sweep EXP=legal SET=   one run for each combination        SET=\"stages.dpo.train.beta=0.05,0.1\""
+	@echo "make retrain EXP=legal      train what changed, judge against the champion, promote or refuse   [SET=] [ARGS=--dry-run]"
 	@echo "make test                   the tests                           [ARGS=\"-k store\"]"
 	@echo "make check                  style and types"
 	@echo "make bench                  a training step against TRL's     [ARGS=\"--workload dpo\"]"
@@ -58,6 +59,9 @@ plan: named $(READY)
 
 sweep: named $(READY)
 	$(call journeyman,run -m)
+
+retrain: named $(READY)
+	$(call journeyman,retrain $(ARGS))
 
 # -- development -------------------------------------------------------------------------------------------------
 test: $(READY)
