@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pipeline.errors import StageFailed
+from pipeline.errors import JourneymanError, StageFailed
 from stages.evaluation.harness.items import item_id
-from stages.evaluation.harness.tasks import SEED, Tasks, quiet
+from stages.evaluation.harness.tasks import SEED, Tasks, quiet, reason
 from stages.evaluation.measurement import Row
 
 if TYPE_CHECKING:
@@ -48,11 +48,16 @@ def ask(
     for task in wanted.values():
         task.set_fewshot_seed(SEED)
     model = PolicyLM(policy, micro_batch)
-    with quiet():
-        results = evaluate(
-            model, {"tasks": wanted}, samples={name: sorted(own) for name, own in places.items()}, bootstrap_iters=0,
-            apply_chat_template=chat_template, fewshot_as_multiturn=chat_template,
-        )  # fmt: skip
+    try:
+        with quiet():
+            results = evaluate(
+                model, {"tasks": wanted}, samples={name: sorted(own) for name, own in places.items()},
+                bootstrap_iters=0, apply_chat_template=chat_template, fewshot_as_multiturn=chat_template,
+            )  # fmt: skip
+    except JourneymanError:
+        raise
+    except Exception as error:  # templates, filters and metrics of tasks are not ours
+        raise StageFailed(f"the harness fails on {', '.join(wanted)}: {reason(error)}") from error
     found: dict[tuple[str, int], Answered] = {}
     for name, samples in results["samples"].items():
         for sample in samples:

@@ -19,7 +19,7 @@ from lm_eval.models.utils import (
 )
 from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 
-from pipeline.errors import DataError
+from pipeline.errors import ConfigError, DataError
 from stages.evaluation.forward import continuation_scores
 from stages.kernels.prefill import TOKENS_PER_PASS, Ids
 from stages.kernels.rollout import Sampling, rollout
@@ -53,6 +53,8 @@ class PolicyLM(TemplateLM):
         return self.tokenizer.name_or_path
 
     def apply_chat_template(self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
+        if not self.tokenizer.chat_template:
+            raise ConfigError("chat_template: the model has none; leave it out, or set model.chat_template")
         return self.tokenizer.apply_chat_template(
             chat_history, tokenize=False, add_generation_prompt=add_generation_prompt,
             continue_final_message=not add_generation_prompt,

@@ -3,12 +3,15 @@
 import contextlib
 import io
 import logging
+import random
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import numpy
 
 from pipeline.errors import ConfigError, DataError
 from stages.evaluation.harness.files import COMMIT, TaskFile, installed, is_path, read
@@ -44,6 +47,8 @@ def load(tasks: str, num_fewshot: int = -1) -> Tasks:
     ConfigError for names and settings that cannot work, DataError where the items cannot be read.
     """
     installed()
+    random.seed(0)  # as the harness does: some of its tasks shuffle choices
+    numpy.random.seed(SEED)
     with quiet():
         _sandbox()
         found = _owned(read(tasks)) if is_path(tasks) else _known(tasks)
