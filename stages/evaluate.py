@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Dict
 
 from pipeline.beside import AGAINST, JUDGE, role_of
@@ -13,7 +14,7 @@ from pipeline.context import Artifact, Context, Measured
 from pipeline.errors import ConfigError, DataError
 from pipeline.registry import Stage, register
 from pipeline.schema import Runtime, StageConfig, Suite
-from stages.evaluation import MEASUREMENTS, judge_prompts, own_checks
+from stages.evaluation import MEASUREMENTS, judge_prompts, known, own_checks
 from stages.evaluation.gap import check_outside, gap
 from stages.evaluation.measurement import Measurement, Others, Row, heldout, read_params
 from stages.evaluation.results import SuiteResult, write
@@ -72,18 +73,39 @@ class Evaluate(Stage):
     def run(self, ctx: Context) -> dict[str, float]:
         config: EvaluateConfig = ctx.config
         rows = {name: suite_rows(name, suite, ctx) for name, suite in config.suites.items()}
-        _threads(config.runtime.threads)
-        start = time.perf_counter()
-        policy = opened(ctx, ctx.inputs["model"])
-        timing: dict[str, Any] = {"load_seconds": round(time.perf_counter() - start, 3), "suites": {}}
-        results = []
+        files = {name: known_file(suite, ctx) for name, suite in config.suites.items()}
+        found = {name: known.read(file, name) for name, file in files.items()}
+        ctx.record("timing", timing := {"load_seconds": 0.0, "suites": dict.fromkeys(found, 0.0)})
+        if reused := [name for name, result in found.items() if result]:
+            ctx.record("known", reused)
+            ctx.log(f"known of this model, from {ctx.cache / 'results'}: {', '.join(reused)}")
+        policy = _loaded(ctx, timing) if len(reused) < len(found) else None
         for name, suite in config.suites.items():
-            start = time.perf_counter()
-            results.append(measure(name, suite, policy, rows[name], config.runtime.micro_batch, others(suite, ctx)))
-            timing["suites"][name] = round(time.perf_counter() - start, 3)
-            ctx.log(f"{name}: {len(rows[name])} items in {timing['suites'][name]:.1f} s")
-        ctx.record("timing", timing)
-        return write(results, ctx.out)
+            if found[name] is None:
+                start = time.perf_counter()
+                found[name] = measure(name, suite, policy, rows[name], config.runtime.micro_batch, others(suite, ctx))
+                known.keep(files[name], found[name])
+                timing["suites"][name] = round(time.perf_counter() - start, 3)
+                ctx.log(f"{name}: {len(rows[name])} items in {timing['suites'][name]:.1f} s")
+        return write(list(found.values()), ctx.out)
+
+
+def _loaded(ctx: Context, timing: dict[str, Any]) -> "Policy":
+    """The measured model; the seconds that it took are added to `timing`."""
+    _threads(ctx.config.runtime.threads)
+    start = time.perf_counter()
+    policy = opened(ctx, ctx.inputs["model"])
+    timing["load_seconds"] = round(time.perf_counter() - start, 3)
+    return policy
+
+
+def known_file(suite: Suite, ctx: Context) -> Path:
+    """Where the suite's result on this model is kept in the store's cache."""
+    beside = others(suite, ctx)
+    return known.file_of(
+        ctx.cache, suite, beside.own, ctx.data[suite.data], {JUDGE: beside.judge, AGAINST: beside.against},
+        Evaluate().fingerprints(ctx.config), ctx.config.runtime.device,
+    )  # fmt: skip
 
 
 def _threads(count: int) -> None:

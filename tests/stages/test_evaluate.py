@@ -59,17 +59,17 @@ def base(tmp_path_factory):
 def evaluate(base, tmp_path):
     """evaluate(suites, data, micro_batch) -> (metrics, folder of the results, the context)."""
 
-    def run(suites, data=DATA, micro_batch=0, name="out"):
+    def run(suites, data=DATA, micro_batch=0, name="out", cache=None):
         sets = {}
         for key, rows in data.items():
             (tmp_path / key / "data").mkdir(parents=True, exist_ok=True)
             (tmp_path / key / "data" / "heldout.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-            sets[key] = Artifact(key, "prepare", key, tmp_path / key, "d")
+            sets[key] = Artifact(key, "prepare", key, tmp_path / key, str(len(rows)))
         config = EvaluateConfig(
             kind="evaluate", suites=suites, runtime=Runtime(device="cpu", threads=1, micro_batch=micro_batch)
         )
-        out, ckpt = tmp_path / name, tmp_path / "ckpt"
-        ctx = Context("r", "e", "eval_base", "i", config, {"model": base}, sets, {base.id: base}, out, ckpt, tmp_path)
+        out, ckpt, cache = tmp_path / name, tmp_path / "ckpt", cache or tmp_path / f"cache_{name}"
+        ctx = Context("r", "e", "eval_base", "i", config, {"model": base}, sets, {base.id: base}, out, ckpt, cache)
         return Evaluate().run(ctx), out / "results", ctx
 
     return run
@@ -99,6 +99,34 @@ def test_the_micro_batch_changes_nothing_but_float_noise(evaluate):
     for table in tables[1:]:
         assert table.drop_columns(["score"]) == tables[0].drop_columns(["score"])
         assert table["score"].to_pylist() == pytest.approx(tables[0]["score"].to_pylist(), abs=1e-4)
+
+
+def test_what_is_known_of_a_model_is_not_measured_again(evaluate, tmp_path, monkeypatch):
+    first, folder, _ = evaluate(SUITES, cache=tmp_path / "cache")
+    fewer = {**SUITES, "instructions": Suite("generate", "tasks", params={"max_new_tokens": 5})}
+    _, _, ctx = evaluate(fewer, name="more", cache=tmp_path / "cache")
+    assert set(ctx.sections["known"]) == SUITES.keys() - {"instructions"}
+    monkeypatch.setattr("stages.evaluate.opened", lambda *_: pytest.fail("the model was loaded"))
+    again, same, ctx = evaluate({"again_" + name: suite for name, suite in SUITES.items()}, name="same",
+                                cache=tmp_path / "cache")  # fmt: skip
+    assert list(again.values()) == list(first.values()) and ctx.sections["timing"]["load_seconds"] == 0
+    tables = [parquet.read_table(path / "items.parquet") for path in (folder, same)]
+    assert tables[0].drop_columns(["suite"]) == tables[1].drop_columns(["suite"])
+
+
+def test_other_items_and_a_damaged_result_are_measured(evaluate, tmp_path, monkeypatch):
+    cache, suites = tmp_path / "cache", {"domain": SUITES["domain"]}
+    evaluate(suites, cache=cache)
+    changed = {**DATA, "texts": DATA["texts"][:3]}
+    _, _, ctx = evaluate(suites, changed, name="changed", cache=cache)
+    assert "known" not in ctx.sections
+    for file in (cache / "results").rglob("*.json"):
+        file.write_text(file.read_text().replace("perplexity", "perplexitx"))
+    _, _, ctx = evaluate(suites, name="damaged", cache=cache)
+    assert "known" not in ctx.sections
+    monkeypatch.setattr("stages.evaluation.known.digest_code", lambda module: "other code")
+    _, _, ctx = evaluate(suites, name="code", cache=cache)
+    assert "known" not in ctx.sections
 
 
 def test_limit_takes_items_from_all_over_the_set_and_always_the_same():
