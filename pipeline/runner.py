@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pipeline.checkpoints import checkpoint_step, drop_torn_checkpoints
+from pipeline.checkpoints import boot, checkpoint_step, drop, drop_torn_checkpoints, drop_unsealed
 from pipeline.children import run_build, run_validate, warm
 from pipeline.config import Loaded
 from pipeline.context import Artifact
@@ -275,25 +275,30 @@ def _build(run: Run, node: Node, lock: Lock) -> tuple[Stored, bool]:
 
 def _finished_before(work: Path, spec: Mapping[str, Any]) -> Outcome | None:
     """The result of an earlier child whose parent died or whose disk was full before the publish."""
-    if not (work / "result.json").exists() or not (work / "out").is_dir() or _basis(work) != spec["basis"]:
+    there = (work / "result.json").exists() and (work / "out").is_dir()
+    if not there or _spec_before(work).get("basis") != spec["basis"]:
         return None
     return Outcome(**read_json(work / "result.json"))
 
 
-def _basis(work: Path) -> Any:
+def _spec_before(work: Path) -> Mapping[str, Any]:
+    """What the last child in this folder was told."""
     with suppress(OSError, StoreError):
-        return read_json(work / "spec.json").get("basis")
-    return None
+        return dict(read_json(work / "spec.json"))
+    return {}
 
 
 def _clear(work: Path, spec: Mapping[str, Any]) -> int:
     """Make work/<id> ready: out/ empty, in ckpt/ only what can be continued. Returns the step to continue from."""
     (work / "result.json").unlink(missing_ok=True)
-    if _basis(work) != spec["basis"]:  # other inputs, or a person forces it: begin anew
-        shutil.rmtree(work / "ckpt", ignore_errors=True)
+    before = _spec_before(work)
+    if before.get("basis") != spec["basis"]:  # other inputs, or a person forces it: begin anew
+        drop(work / "ckpt")
     shutil.rmtree(work / "out", ignore_errors=True)
     for name in ("out", "ckpt"):
         (work / name).mkdir(parents=True, exist_ok=True)
+    if before.get("boot", spec["boot"]) != spec["boot"]:
+        drop_unsealed(work / "ckpt")
     drop_torn_checkpoints(work / "ckpt")
     return checkpoint_step(work / "ckpt")
 
@@ -321,6 +326,7 @@ def _spec(run: Run, node: Node) -> dict[str, Any]:
         "tracker": asdict(run.plan.experiment.tracker),
         "tracker_dir": str(run.folder),
         "basis": {"inputs": digests(inputs_of(node, nodes)), "forced": node.forced},
+        "boot": boot(),
     }
 
 

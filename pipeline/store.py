@@ -5,13 +5,13 @@ fsync -> rename to artifacts/<kind>/<id>/<attempt> -> replace CURRENT. A kill le
 """
 
 import os
-import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pipeline.checkpoints import drop
 from pipeline.context import Artifact
 from pipeline.disk import unwritable
 from pipeline.errors import StoreError
@@ -252,7 +252,7 @@ class Store:
         """The same for one that was just built: what it was built with is no longer needed."""
         self.point(stored)
         work = self.work(stored.id)
-        shutil.rmtree(work / "ckpt", ignore_errors=True)
+        drop(work / "ckpt")
         (work / "result.json").unlink(missing_ok=True)
 
     def orphan(self, kind: str, id: str, inputs: Mapping[str, Mapping[str, str]]) -> Stored | None:

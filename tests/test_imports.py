@@ -11,7 +11,8 @@ ROOT = Path(__file__).parent.parent
 HEAVY = ("torch", "transformers", "trl", "peft", "datasets", "accelerate", "bitsandbytes", "pandas", "matplotlib")
 LAYERS = (  # each may import what stands below it, never what stands above
     ("cli",),
-    ("runner", "pins"),
+    ("runner", "fsck"),
+    ("pins",),
     ("children",),
     ("worker",),
     ("planner",),
@@ -22,6 +23,7 @@ LAYERS = (  # each may import what stands below it, never what stands above
     ("search", "typed"),
     ("folds", "beside"),
     ("store",),
+    ("checkpoints", "locks", "disk"),
     ("manifest",),
     ("registry", "identity", "fingerprint"),
     ("context",),
@@ -32,6 +34,7 @@ STAGE_MAY = (
     "pipeline.schema",
     "pipeline.registry",
     "pipeline.context",
+    "pipeline.checkpoints",
     "pipeline.errors",
     "pipeline.fingerprint",
     "pipeline.statistics",

@@ -14,7 +14,6 @@ from store_toys import build, manifest
 
 import pipeline.pins as pins
 import pipeline.store as module
-from pipeline.checkpoints import checkpoint_step, drop_torn_checkpoints
 from pipeline.errors import ConfigError, StoreError
 from pipeline.locks import Lock
 from pipeline.manifest import write_json
@@ -230,20 +229,6 @@ def test_a_child_that_got_the_lock_keeps_it_when_its_parent_lets_go(store):
     assert not store.locked("abcd")
 
 
-# -- checkpoints --------------------------------------------------------------------------------------------------
-def test_a_torn_checkpoint_is_dropped_and_a_whole_one_kept(tmp_path):
-    for step, whole in ((5, True), (10, True), (100, False)):
-        folder = tmp_path / f"checkpoint-{step}"
-        folder.mkdir()
-        (folder / "model").write_text("x")
-        if whole:
-            (folder / "trainer_state.json").write_text("{}")
-    assert checkpoint_step(tmp_path) == 10
-    drop_torn_checkpoints(tmp_path)
-    assert sorted(folder.name for folder in tmp_path.iterdir()) == ["checkpoint-10", "checkpoint-5"]
-    assert checkpoint_step(tmp_path / "none") == 0
-
-
 # -- runs ---------------------------------------------------------------------------------------------------------
 def test_latest_points_at_the_newest_run_and_history_is_read_backwards(store):
     stored = build(store)
@@ -323,15 +308,3 @@ def test_reading_works_where_nothing_can_be_written(store, monkeypatch):
     monkeypatch.setattr(module, "write_json", refuse)
     Store(store.root).verify(stored, full=False)
     assert json.loads((stored.path / "manifest.json").read_text())["id"] == stored.id
-
-
-@pytest.mark.parametrize("text", ["", '{"step": 1', None])
-def test_a_checkpoint_whose_state_was_being_written_does_not_count(tmp_path, text):
-    """A kill between opening trainer_state.json and its last byte."""
-    for step, content in ((1, "{}"), (2, text)):
-        (tmp_path / f"checkpoint-{step}").mkdir()
-        if content is not None:
-            (tmp_path / f"checkpoint-{step}" / "trainer_state.json").write_text(content)
-    assert checkpoint_step(tmp_path) == 1
-    drop_torn_checkpoints(tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-1"]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from pipeline.checkpoints import seal
 from stages.rl.ppo import Ppo, trained_parameters
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ def save(learner: Ppo, folder: Path, update: int) -> None:
     (part / "trainer_state.json").write_text(json.dumps(state))
     shutil.rmtree(final, ignore_errors=True)
     part.rename(final)
+    seal(folder, final)
     for old in sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))[:-KEPT]:
         shutil.rmtree(old)
 

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pipeline.checkpoints import seal
 from pipeline.context import Artifact, Context
 from pipeline.errors import DataError, StageFailed
 from stages.data import artifact
@@ -185,6 +186,10 @@ def _progress(ctx: Context, run: Any) -> Any:
     class Progress(TrainerCallback):
         def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
             control.should_log |= state.global_step == state.max_steps  # a short run has a loss too
+
+        def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            if state.is_world_process_zero:
+                seal(ctx.ckpt, Path(args.output_dir) / f"checkpoint-{state.global_step}")
 
         def on_log(self, args: Any, state: Any, control: Any, logs: dict | None = None, **kwargs: Any) -> None:
             if run is not None and logs:
