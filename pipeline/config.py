@@ -76,9 +76,7 @@ def _memory(overrides: Sequence[str], folders: Sequence[Path]) -> Path | None:
     if any(word.lstrip("+").startswith("hydra") for word in overrides):  # it may read what we do not know
         return None
     root = named("store.root", overrides) or os.environ.get("JOURNEYMAN_STORE") or "store"
-    packages = {name.partition(".")[0] for name in (found.stage.__module__ for found in load_kinds().values())}
-    code = [getattr(m, "__file__", None) for name, m in list(sys.modules.items()) if name.partition(".")[0] in packages]
-    read = [*_yamls(folders), *(Path(name) for name in code if name), *Path(__file__).parent.glob("*.py")]
+    read = [*_yamls(folders), *_code(), *Path(__file__).parent.glob("*.py")]
     parts = [("words", json.dumps([*overrides])), ("folders", json.dumps([str(f) for f in folders]))]
     parts += [("hydra", version("hydra-core")), ("omegaconf", version("omegaconf")), ("cuda", str(has_cuda()))]
     parts += [("bfloat16", str(has_bfloat16()))]
@@ -87,6 +85,15 @@ def _memory(overrides: Sequence[str], folders: Sequence[Path]) -> Path | None:
         stat = file.stat()
         parts.append((str(file), f"{stat.st_size} {stat.st_mtime_ns}"))
     return Path(root) / "cache" / "compose" / f"{combine(parts)[:32]}.json"
+
+
+def _code() -> list[Path]:
+    """Files of the packages that bring stage kinds, loaded or not: what a command has imported so far says nothing."""
+    names = {found.stage.__module__.partition(".")[0] for found in load_kinds().values()}
+    modules = [sys.modules[name] for name in names]
+    folders = [Path(folder) for module in modules for folder in getattr(module, "__path__", [])]
+    alone = [Path(module.__file__) for module in modules if not hasattr(module, "__path__") and module.__file__]
+    return [*alone, *(file for folder in folders for file in folder.rglob("*.py"))]
 
 
 def _yamls(folders: Iterable[Path]) -> list[Path]:
