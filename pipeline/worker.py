@@ -51,10 +51,10 @@ class Request:
 
 def build(spec_file: str, lock: Lock, results: Connection, debug: bool) -> None:
     """Entry of the child. Holds `lock` until it ends, so that an orphan is not overtaken; output goes to log.txt."""
-    spec = read_json(Path(spec_file))
-    _write_to(Path(spec_file).with_name("log.txt"))
     begin = time.time()
     try:
+        spec = read_json(Path(spec_file))
+        _write_to(Path(spec_file).with_name("log.txt"))
         metrics, sections = run_stage(spec)
         outcome = Outcome(begin, time.time(), metrics, sections)
         sync_tree(Path(spec["out"]))  # a power cut must not keep result.json and lose what it speaks of

@@ -25,8 +25,8 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -88,14 +88,15 @@ class Reference:
     digests: dict[str, str]
     seconds: float
     moments: dict[str, int]  # process|step -> how often one process comes to it
-    words: tuple[str, ...] = field(repr=False)
 
 
 class Chaos:
     """Runs of one chain below `folder`, every one in a store of its own."""
 
-    def __init__(self, chain: str, folder: Path, seed: int = 0) -> None:
+    def __init__(self, chain: str, folder: Path, seed: int = 0, words: Sequence[str] = ()) -> None:
+        """`words`: further ones for the command, such as --until."""
         self.chain, self.folder, self.draw = chain, folder, random.Random(seed)
+        self.words = [*WORDS[chain], *words]
         (folder / "conf" / "experiment").mkdir(parents=True, exist_ok=True)
         (folder / "conf" / "experiment" / "chain.yaml").write_text(TOY)
         (folder / "facts.jsonl").write_text('{"id": "a"}\n{"id": "b"}\n')
@@ -108,7 +109,7 @@ class Chaos:
         quiet = {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "PYTHONPATH": path, "JOURNEYMAN_STORE": str(store)}
         toys = {"FAULT_TOYS": "1"} if self.chain == "toy" else {}
         return subprocess.Popen(
-            [sys.executable, str(COMMAND), "run", *WORDS[self.chain]], cwd=self.folder, start_new_session=True,
+            [sys.executable, str(COMMAND), "run", *self.words], cwd=self.folder, start_new_session=True,
             env={**os.environ, **quiet, **toys, **faults}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         )  # fmt: skip
 
@@ -123,7 +124,7 @@ class Chaos:
         for line in trace.read_text().splitlines():
             where, _, occurrence = line.rpartition("|")
             moments[where] = max(moments.get(where, 0), int(occurrence))
-        return Reference(digests(store, self.chain), time.monotonic() - begin, moments, WORDS[self.chain])
+        return Reference(digests(store, self.chain), time.monotonic() - begin, moments)
 
     def kills(self, number: int) -> list[str]:
         """A moment at every step that one can reach with `number` kills, then random times, in random order."""
