@@ -80,7 +80,7 @@ def losses(workload: str, step: str, given: argparse.Namespace) -> list[float]:
     flags = SHARED | {
         "output_dir": tempfile.mkdtemp(), "logging_steps": 1, "max_steps": given.steps, "seed": 0, "bf16": False,
         "activation_checkpointing": False, "per_device_train_batch_size": BATCH[workload], "max_length": 512,
-        "use_cpu": given.device == "cpu",
+        "use_cpu": given.device == "cpu", "train_sampling_strategy": "sequential",  # both steps see the same rows
     }  # fmt: skip
     made = trainer(workload, model.to(given.device), tokenizer, data, flags)
     print(f"{workload}: {steps.install(model, step)}", flush=True)
