@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, NoReturn
 
 from pipeline.compare_verb import compare
 from pipeline.data_verb import data
-from pipeline.display import Screen, duration
+from pipeline.display import Screen
 from pipeline.errors import ConfigError
 from pipeline.eval_verb import evaluation
+from pipeline.explain_verb import explain
 from pipeline.guard import Answer, guarded, interrupt
 from pipeline.planned import (
     Planned,
     announce,
-    first_fold,
     opened_folds,
     plan_of,
     plans_of_folds,
@@ -26,18 +26,21 @@ from pipeline.planned import (
     store_of,
 )  # fmt: skip
 from pipeline.retraining.verbs import promote, retrain
+from pipeline.show_verb import show
 from pipeline.store_verb import store
 
 if TYPE_CHECKING:
     from pipeline.store import Store, Stored
 
+NAMES = {"explain": 1, "show": 1, "pins": 3, "data": 2, "eval": 2, "store": 1, "promote": 1, "compare": 99}  # at most
+
 USAGE = """journeyman VERB [overrides...] [options]
 
   run       build what is not built yet, judge the gates, write the report   (-m: a sweep)
   plan      what `run` would do, and why
-  status    the same with what is in the store
+  status    the same with what is in the store (--check hashes every file of it)
   explain   STAGE: which change makes it run again
-  show      [STAGE]: the chain, or what is known of one artifact
+  show      [STAGE]: the chain as a tree, or what is known of one artifact
   compare   A B ...: models side by side, by run, experiment[:STAGE], pin or id (--rank SUITE, --out FILE.html)
   data      check: what the contracts of an experiment's data find, before anything is trained
             inspect FILE: what becomes of a file's rows, before it is in any experiment
@@ -85,6 +88,7 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     )
     add("--json", action="store_true", help="one JSON document on stdout, nothing else")
     add("--debug", action="store_true", help="show tracebacks")
+    add("--check", action="store_true", help="status: hash every file of what is shown")
     add("--repair", action="store_true", help="store fsck: mend what needs no building")
     add("--apply", action="store_true", help="gc: really move to the trash")
     add("--out", metavar="FILE", help="compare: write an HTML page")
@@ -101,8 +105,8 @@ def _parse(argv: list[str]) -> argparse.Namespace:
         parser.error(f"there is no verb '{options.verb}'" + (f", did you mean '{near[0]}'?" if near else ""))
     options.names = [word for word in options.words if "=" not in word and not word.startswith("~")]
     options.overrides = [word for word in options.words if word not in options.names]
-    allowed = {"explain": 1, "show": 1, "pins": 3, "data": 2, "eval": 2, "store": 1, "promote": 1, "compare": len(options.names)}
-    if len(options.names) > (most := allowed.get(options.verb, 0)):
+    most = NAMES.get(options.verb, 0)
+    if len(options.names) > most:
         word = options.names[most]
         parser.error(f"'{word}' is no override, which looks like key=value; --from, --until and --force choose stages")
     return options
@@ -139,65 +143,16 @@ def _other_folds(options: argparse.Namespace, screen: Screen, first: Planned) ->
 
 
 def _status(options: argparse.Namespace, screen: Screen) -> Answer:
+    """With --check every file of what is shown is hashed, and damage is exit code 5."""
+    from pipeline.fsck import mark_damaged
+
     loaded, store, plan = plan_of(options, options.overrides)
     for node in plan.to_build:
         if store.locked(node.id):
             node.status, node.reason = "RUNNING", "another process builds it now"
+    damaged = options.check and mark_damaged(plan, store)
     announce(screen, loaded, store, plan)
-    return 0, {"experiment": plan.experiment.name, "stages": plan.table(extra=True)}
-
-
-def _explain(options: argparse.Namespace, screen: Screen) -> Answer:
-    from pipeline.explain import explain
-
-    loaded, store, plan = plan_of(options, options.overrides)
-    if not options.names:
-        raise ConfigError(f"explain needs a stage: {', '.join(plan.nodes)}")
-    require_stage(options.names[0], plan)
-    found = explain(plan, store, options.names[0])
-    for line in first_fold((loaded, store, plan)):
-        screen.say(line)
-    screen.say(f"{found.stage} ({found.id}): {screen.status(found.status, 0)}: {found.reason}")
-    for cause in found.causes:
-        screen.say(f"  {cause}")
-    if not found.causes:
-        screen.say("  nothing changed since the last run")
-    for line in found.drift:
-        screen.say(f"  note: {line}")
-    return 0, found.json()
-
-
-def _show(options: argparse.Namespace, screen: Screen) -> Answer:
-    loaded, store, plan = plan_of(options, options.overrides)
-    if not options.names:
-        announce(screen, loaded, store, plan)
-        return 0, {"experiment": plan.experiment.name, "stages": plan.table(extra=True)}
-    require_stage(options.names[0], plan)
-    stored = plan.nodes[options.names[0]].stored
-    if stored is None:
-        raise ConfigError(f"{options.names[0]} is not built with this configuration; `journeyman run` builds it")
-    for line in first_fold((loaded, store, plan)):
-        screen.say(line)
-    _show_artifact(screen, store, stored)
-    return 0, dict(stored.manifest)
-
-
-def _show_artifact(screen: Screen, store: "Store", stored: "Stored") -> None:
-    manifest = stored.manifest
-    size = sum(output["size"] for output in manifest["outputs"])
-    screen.rows(
-        [
-            ("stage", f"{stored.stage} ({stored.kind})"),
-            ("id", stored.id),
-            ("attempt", stored.attempt),
-            ("digest", stored.digest),
-            ("folder", str(stored.path)),
-            ("built", f"{manifest['started']}, {duration(manifest['seconds'])}"),
-            ("size", f"{size / 2**20:.1f} MiB in {len(manifest['outputs'])} files"),
-            *((f"input {role}", f"{item['id']} {item['attempt']}") for role, item in manifest["inputs"].items()),
-            *((key, f"{value:.6g}") for key, value in manifest["metrics"].items()),
-        ]
-    )
+    return 5 if damaged else 0, {"experiment": plan.experiment.name, "stages": plan.table(extra=True)}
 
 
 def _pins(options: argparse.Namespace, screen: Screen) -> Answer:
@@ -255,8 +210,8 @@ VERBS: dict[str, Callable[[argparse.Namespace, Screen], Answer]] = {
     "run": _run,
     "plan": _plan,
     "status": _status,
-    "explain": _explain,
-    "show": _show,
+    "explain": explain,
+    "show": show,
     "compare": compare,
     "data": data,
     "eval": evaluation,

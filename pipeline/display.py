@@ -15,6 +15,7 @@ COLOURS = {
     "BUILD": 33,
     "RESUME": 33,
     "FAILED": 31,
+    "DAMAGED": 31,
     "GATED": 31,
     "SKIPPED": 90,
     "GATE": 32,

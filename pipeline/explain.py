@@ -79,7 +79,8 @@ class Explanation:
     id: str
     status: str
     reason: str
-    causes: list[Cause]
+    causes: list[Cause]  # the one furthest up first
+    way: list[str]  # the stages from that one down to this
     drift: list[str]  # advisory: recorded, not part of any id
 
     def json(self) -> dict[str, Any]:
@@ -88,9 +89,24 @@ class Explanation:
 
 def explain(plan: "Plan", store: Store, name: str) -> Explanation:
     """What changed for one stage since the last run, and what else drifted."""
-    node = plan.nodes[name]
+    node, order = plan.nodes[name], list(plan.nodes)
     causes = list({str(cause): cause for cause in _causes(plan, store, name)}.values())
-    return Explanation(plan.experiment.name, name, node.id, node.status, node.reason, causes, drift(plan, store, name))
+    causes.sort(key=lambda cause: order.index(cause.stage))
+    way = _way(plan, causes[0].stage, name) if causes else []
+    drifts = drift(plan, store, name)
+    return Explanation(plan.experiment.name, name, node.id, node.status, node.reason, causes, way, drifts)
+
+
+def _way(plan: "Plan", start: str, end: str) -> list[str]:
+    """The shortest way from a stage down to what is made from it."""
+    ways = {end: [end]}
+    waiting = [end]
+    for name in waiting:  # grows while it is read, the nearest first
+        for parent in plan.nodes[name].parents:
+            if parent in plan.nodes and parent not in ways:
+                ways[parent] = [parent, *ways[name]]
+                waiting.append(parent)
+    return ways[start]
 
 
 def _causes(plan: "Plan", store: Store, name: str) -> list[Cause]:

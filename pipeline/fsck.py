@@ -5,12 +5,15 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import StoreError
 from pipeline.manifest import read_json
 from pipeline.pins import discard, to_trash
 from pipeline.store import Store, Stored
+
+if TYPE_CHECKING:
+    from pipeline.planner import Plan
 
 
 @dataclass
@@ -74,6 +77,17 @@ def fsck(store: Store, repair: bool = False) -> Check:
         found.findings += _judge(store, home, repair)
     found.findings += [*_inputs(store, homes), *_works(store, repair), *_pins(store), *_runs(store, repair)]
     return found
+
+
+def mark_damaged(plan: "Plan", store: Store) -> bool:
+    """Hash every file of what a plan takes from the store; a node whose artifact is not whole becomes DAMAGED."""
+    for node in plan.nodes.values():
+        try:
+            if node.stored:
+                store.verify(node.stored, name=node.name)
+        except StoreError as error:
+            node.status, node.reason = "DAMAGED", str(error)
+    return any(node.status == "DAMAGED" for node in plan.nodes.values())
 
 
 def _read(store: Store, path: Path) -> _Home:
