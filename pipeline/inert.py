@@ -20,7 +20,7 @@ from pipeline.redaction import SECRET_NAME
 PLACES = ("store", "tracker", "launcher", "sweeper", "hydra")
 FORBIDDEN = re.compile(r"\$\{\s*(now|hydra|oc\.env)\s*:")
 VARIABLE = re.compile(r"oc\.env:(\w+)(,[^${}]*)?")
-PLUGINS = ("hydra._internal.core_plugins.", "hydra_plugins.", "optuna.samplers.")
+PLUGINS = ("hydra._internal.core_plugins.",)  # the defaults of Hydra itself, which are not used either
 LARGEST = 2**20  # bytes of a config file
 MOST_NODES = 100_000  # values of a config file once its aliases are written out
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pipeline.names import inside
+
 MADE = ("HIT", "BUILT", "RESUMED")  # statuses that leave an artifact to read
 FIRST = ("base", "champion")  # names that the engine gives
 WORKED = ("BUILT", "RESUMED", "FAILED")  # statuses that cost time in this run
@@ -117,7 +119,8 @@ def read_run(run_dir: Path, store_root: Path) -> Run:
     run = Run(data, run_dir)
     parts = {**(run.config.get("data") or {}), **(run.config.get("stages") or {})}
     for name, entry in (data.get("stages") or {}).items():
-        folder = store_root / entry["path"] if entry.get("path") and entry.get("status") in MADE else None
+        made = entry.get("path") and entry.get("status") in MADE
+        folder = inside(store_root, entry["path"], f"{run_dir}/run.json") if made else None
         manifest = read_json(folder / "manifest.json") if folder else {}
         config = parts.get(name)
         run.nodes[name] = Node(name, entry, folder, manifest, config if isinstance(config, dict) else {})
