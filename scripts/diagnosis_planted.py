@@ -24,7 +24,7 @@ from stages.diagnosis.analysis import diagnose
 from stages.diagnosis.failures import Suite
 from stages.diagnosis.lessons import Lesson
 from stages.diagnosis.slices import slices
-from stages.diagnosis.verdicts import LABELS, MISSING, MORE, NONE
+from stages.diagnosis.verdicts import LABELS, MISSING, MORE
 
 RESULT = Path(__file__).parent.parent / "benchmarks" / "diagnosis_planted.json"
 OFFICES = ("harbour", "library", "brewery", "observatory", "tannery", "orchard")
@@ -36,12 +36,14 @@ WORDINGS = (
 )
 THINGS, ROWS, ITEMS = 42, 140, 40  # of an office: things that letters are about, training rows, items
 PURE = 0.9  # chance that a thing of a letter belongs in the letter's tray
-KEPT = 0.1  # of the rows where volume is cut
-FLIPPED = 0.5  # of the labels of an office where labels are flipped
 SHARES = (0.25, 0.5, 1.0)
 HARD = 4  # times as many things in an office that is harder to learn
 EXPECTED = {"volume": MORE, "removed": MISSING, "flipped": LABELS, "turned": LABELS}
 NOTHING = ("control", "hard", "volume")  # nothing is wrong with the rows of any one slice
+PLANTS = (  # and how much: of all rows, of an office's rows, of an office's labels
+    ("control", 0.0), ("hard", 0.0), ("volume", 0.9), ("volume", 0.8), ("volume", 0.65), ("removed", 1.0),
+    ("removed", 0.9), ("removed", 0.8), ("flipped", 0.5), ("flipped", 0.35), ("flipped", 0.2), ("turned", 1.0),
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -73,18 +75,18 @@ def _things(world: int, hard: str) -> dict[str, dict[str, list[str]]]:
     return {office: {tray: [names.pop() for _ in range(n)] for tray in TRAYS} for office, n in per_tray.items()}
 
 
-def damaged(rows: Sequence[Letter], plant: str, office: str, seed: int) -> list[Letter]:
-    """The training rows after what was done to them; `control` and `hard`: as they are."""
+def damaged(rows: Sequence[Letter], plant: str, share: float, office: str, seed: int) -> list[Letter]:
+    """The training rows after what was done to a share of them; `control` and `hard`: as they are."""
     rng = random.Random(f"damage {seed}")
     if plant == "volume":
-        return rng.sample(rows, round(KEPT * len(rows)))
+        return rng.sample(rows, round((1 - share) * len(rows)))
     if plant == "removed":
-        return [row for row in rows if row.office != office]
+        return [row for row in rows if row.office != office or rng.random() >= share]
     if plant == "turned":
         after = dict(zip(TRAYS, (*TRAYS[1:], TRAYS[0]), strict=True))
         return [replace(row, tray=after[row.tray]) if row.office == office else row for row in rows]
     if plant == "flipped":
-        return [replace(row, tray=_other(rng, row.tray)) if row.office == office and rng.random() < FLIPPED else row
+        return [replace(row, tray=_other(rng, row.tray)) if row.office == office and rng.random() < share else row
                 for row in rows]  # fmt: skip
     return list(rows)
 
@@ -113,17 +115,17 @@ def results(rows: Sequence[Letter], items: Sequence[Letter], declared: bool) -> 
     return {"letters": Suite("letters", "accuracy", ids, ids, failed, columns, texts, said, trays)}
 
 
-def case(seed: int, plant: str, declared: bool) -> list[tuple[str, str, float]]:
+def case(seed: int, plant: str, share: float, declared: bool) -> list[tuple[str, str, float]]:
     """One damaged world, diagnosed: (slice, verdict, share of its items that are of the damaged office), all first."""
     office = OFFICES[seed % len(OFFICES)]
     hard = office if plant == "hard" else ""
     items = letters(10_000 + seed, ITEMS, seed, hard)
-    rows = damaged(letters(20_000 + seed, ROWS, seed, hard), plant, office, seed)
+    rows = damaged(letters(20_000 + seed, ROWS, seed, hard), plant, share, office, seed)
     sizes = {str(i): 1 for i in range(len(rows))}
     points = {}
-    for share in SHARES:
-        kept = first(sizes, share, seed)
-        points[share] = results([row for i, row in enumerate(rows) if str(i) in kept], items, declared)
+    for part in SHARES:
+        kept = first(sizes, part, seed)
+        points[part] = results([row for i, row in enumerate(rows) if str(i) in kept], items, declared)
     found = diagnose(points[1.0], [Lesson("letters", row.text, row.tray, {}) for row in rows], points)[0]["slices"]
     planted = np.array([item.office == office for item in items])
     hit = {one.name: float(planted[one.inside].mean()) for one in slices(points[1.0]["letters"])}
@@ -144,18 +146,20 @@ def blamed(plant: str, found: Sequence[tuple[str, str, float]]) -> int:
     return sum(verdict in (MISSING, LABELS) for verdict in aside)
 
 
-def count(seeds: Sequence[int], declared: bool) -> dict[str, Any]:
+def count(seeds: Sequence[int], declared: bool) -> list[dict[str, Any]]:
     """For every plant, how often each verdict was given on it, and how many other slices were blamed."""
-    table = {}
-    for plant in ("control", "hard", *EXPECTED):
-        found = [case(seed, plant, declared) for seed in seeds]
+    table = []
+    for plant, share in PLANTS:
+        found = [case(seed, plant, share, declared) for seed in seeds]
         verdicts = Counter(verdict_on(plant, one) for one in found)
-        table[plant] = {
-            "expected": EXPECTED.get(plant), "right": verdicts[EXPECTED.get(plant, NONE)], "of": len(found),
-            "verdicts": dict(verdicts), "other_slices": sum(len(one) - 1 for one in found),
+        expected = EXPECTED.get(plant)
+        table.append({
+            "plant": plant, "share": share, "expected": expected, "cases": len(found),
+            "recognised": verdicts[expected] if expected else None, "verdicts": dict(verdicts),
+            "other_slices": sum(len(one) - 1 for one in found),
             "wrongly_blamed": sum(blamed(plant, one) for one in found),
             "more_of_the_same": sum(verdict == MORE for one in found for _, verdict, _ in one[1:]),
-        }  # fmt: skip
+        })  # fmt: skip
     return table
 
 

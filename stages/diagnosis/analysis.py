@@ -73,8 +73,8 @@ def _slice(one: Slice, found: Evidence, verdict: Verdict, p: float) -> dict[str,
         "name": one.name, "kind": one.kind, "items": found.rate.n, "clusters": found.rate.clusters,
         "failure_rate": rate, "excess": excess, "verdict": verdict.word, "sentence": verdict.sentence,
         "training": {
-            "rows_near": found.rows, "rows_with_value": found.same_value, "covered": found.covered.value,
-            "less_covered": found.uncovered and found.uncovered.value,
+            "rows_near": found.rows, "rows_with_value": found.same_value, "covered": found.covered,
+            "of_rest": found.density and found.density.ratio,
         },
         "labels": {
             "disagreement": found.disagreement.value if found.disagreement.size else None,

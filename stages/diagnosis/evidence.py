@@ -1,10 +1,12 @@
 """What is known of one slice: how often it fails, what training has near it, how those rows agree, its curve."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import mannwhitneyu
 
 from pipeline.statistics import Estimate, Items, estimate
 from stages.diagnosis.curve import Curve, curve
@@ -16,18 +18,27 @@ from stages.diagnosis.slices import ALL, DECLARED, Slice
 
 
 @dataclass(frozen=True)
-class Evidence:
-    """All differences are of the slice against the rest of its suite; None without a rest, or with nothing known.
+class Density:
+    """Training rows near an item of the slice, over those near one of the rest, and p of there not being fewer."""
 
-    `size`: independent items. `rows`: different training rows near its items; `same_value`: training rows with its
-    column's value, `value_ratio`: these for each item, over the same of the column's other values.
+    ratio: float
+    p: float
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Differences are of the slice against the rest of its suite; None without a rest, or with nothing known.
+
+    `size`: independent items. `covered`: share of items with a training row near, `rows`: different such rows.
+    `same_value`: training rows with its column's value, `value_ratio`: these for each item, over the median of the same
+    among the column's other values.
     """
 
     rate: Estimate
     size: float
     excess: Difference | None
-    covered: Share
-    uncovered: Difference | None
+    covered: float
+    density: Density | None
     rows: int
     same_value: int | None
     value_ratio: float | None
@@ -48,16 +59,15 @@ def gather(
         where = where & ~np.isnan(values)
         return share(values[where], clusters[where])
 
-    failed, covered = (part(values, inside) for values in (suite.failed, around.covered))
-    disputed = part(around.disagreement, inside)
+    failed, disputed = (part(values, inside) for values in (suite.failed, around.disagreement))
     versus = one.kind != ALL
     same, ratio = _same_value(suite, one, lessons)
     return Evidence(
         rate=_interval(suite, inside),
         size=failed.size,
         excess=difference(failed, part(suite.failed, rest)) if versus else None,
-        covered=covered,
-        uncovered=difference(part(around.covered, rest), covered) if versus else None,
+        covered=float((around.counts[inside] > 0).mean()),
+        density=_density(around.counts, inside, clusters) if versus else None,
         rows=len(np.unique(np.concatenate([around.rows[i] for i in np.flatnonzero(inside)]))),
         same_value=same,
         value_ratio=ratio,
@@ -74,18 +84,42 @@ def _interval(suite: Suite, inside: NDArray[np.bool_]) -> Estimate:
     return estimate(Items(ids, clusters, suite.failed[inside], np.ones(len(places))), "failure rate")
 
 
+def _density(counts: Floats, inside: NDArray[np.bool_], clusters: NDArray[np.str_]) -> Density:
+    """By the test of Mann and Whitney (1947) on means of clusters. The ratio is 1 where nothing is near anything."""
+    ours, theirs = (_means(counts[part], clusters[part]) for part in (inside, ~inside))
+    usual = float(counts[~inside].mean())
+    ratio = float(counts[inside].mean()) / usual if usual else 1.0
+    return Density(ratio, float(mannwhitneyu(ours, theirs, alternative="less").pvalue))
+
+
+def _means(values: Floats, clusters: NDArray[np.str_]) -> Floats:
+    _, of = np.unique(clusters, return_inverse=True)
+    return np.bincount(of, weights=values) / np.bincount(of)
+
+
 def _same_value(suite: Suite, one: Slice, lessons: Sequence[Lesson]) -> tuple[int | None, float | None]:
-    """Training rows with the slice's value; nothing where no training row has any of the suite's values there."""
-    if one.kind != DECLARED:
-        return None, None
-    values = {item[one.column] for item in suite.columns if one.column in item}
-    found = [lesson.columns[one.column] for lesson in lessons if lesson.columns.get(one.column) in values]
-    others = sum(one.column in item for item in suite.columns) - int(one.inside.sum())
-    if not found:
-        return None, None
-    same = found.count(one.value)
-    usual = (len(found) - same) / others if others else 0.0
-    return same, same / one.inside.sum() / usual if usual else None
+    """Training rows with the slice's value; nothing where no training row has any of the suite's values there.
+
+    A whole suite has a value if all its items share it.
+    """
+    if one.kind == DECLARED:
+        items, rows = _counts(suite, one.column, lessons)
+        others = [rows[value] / items[value] for value in items if value != one.value]
+        usual = float(np.median(others)) if others else 0.0
+        if not rows.total():
+            return None, None
+        return rows[one.value], rows[one.value] / items[one.value] / usual if usual else None
+    if one.kind == ALL:
+        shared = [_counts(suite, column, lessons) for column in suite.columns[0]]
+        found = [rows.total() for items, rows in shared if list(items.values()) == [len(suite.ids)] and rows.total()]
+        return (min(found), None) if found else (None, None)
+    return None, None
+
+
+def _counts(suite: Suite, column: str, lessons: Sequence[Lesson]) -> tuple[Counter[str], Counter[str]]:
+    """Value of the column -> items of the suite, and training rows."""
+    items = Counter(item[column] for item in suite.columns if column in item)
+    return items, Counter(lesson.columns[column] for lesson in lessons if lesson.columns.get(column) in items)
 
 
 def _mean(values: Floats, clusters: NDArray[np.str_]) -> tuple[float, float] | None:

@@ -36,8 +36,9 @@ class Around:
     contradiction: Floats = field(repr=False)
 
     @property
-    def covered(self) -> Floats:
-        return np.array([float(len(rows) > 0) for rows in self.rows])
+    def counts(self) -> Floats:
+        """Training rows in each ball: of rows that are like the items, `RADIUS` times as many as there are for one."""
+        return np.array([float(len(rows)) for rows in self.rows])
 
 
 class Space:

@@ -12,12 +12,12 @@ FEW = "too few items to tell"
 NONE = "no verdict"
 
 ALPHA = 0.05  # p, corrected for the number of slices, from which on a slice fails no more than the rest
-LEAST = 8  # independent items
+LEAST = 8  # independent items, and training rows with a suite's value
 WIDE = 0.15  # half the interval of a difference, from which on nothing is to be seen
 FAILS = 0.05  # failures that are worth a cause
-UNCOVERED = 0.35  # share of covered items by which a slice lies below the rest, if its rows are missing
-BARE = 0.2  # share of covered items of a whole suite, up to which its rows are missing
-FEWER = 0.2  # training rows for each item, over that of the column's other values, up to which they are missing
+FEWER = 0.2  # training rows for each item, over those of the rest, up to which a slice's rows are missing
+SURE = 0.01  # p, from which on it may as well have as many near it as the rest
+BARE = 0.2  # share of a whole suite's items with a training row near, up to which its rows are missing
 DISPUTE = 0.1  # disagreement above the rest's
 CONTRADICTION = 0.15  # agreement with the suite's answers below chance
 GAIN = 0.01  # drop of the failure rate at twice the data
@@ -30,7 +30,7 @@ class Verdict:
 
 
 def judge(found: Evidence, p: float, pooled: Curve | None, without_curve: str) -> Verdict:
-    """`p`: of failing no more than the rest, corrected. `pooled`: the suite's curve; `without_curve`: why it has none."""
+    """`p`: of failing no more than the rest, corrected. `pooled`: the suite's curve; `without_curve`: why none."""
     if found.size < LEAST:
         return Verdict(FEW, f"{_items(found)} say little.")
     fails = p < ALPHA if found.excess else found.rate.low >= FAILS
@@ -46,28 +46,38 @@ def judge(found: Evidence, p: float, pooled: Curve | None, without_curve: str) -
 
 
 def _missing(found: Evidence) -> Verdict | None:
-    if found.value_ratio is not None:
-        if found.value_ratio > FEWER:
-            return None
-        return Verdict(
-            MISSING, f"{found.same_value} training rows have its value: for each item {found.value_ratio:.2g} times as "
-            "many as other values have; add rows of this kind.",
-        )  # fmt: skip
-    near = f"{_share(found.covered.value)} of its items have a training row near them ({found.rows} rows in all)"
-    if found.uncovered is None:
-        bare = found.covered.value <= BARE
-        return Verdict(MISSING, f"{near}: the data has next to nothing like this suite.") if bare else None
-    if found.uncovered.low <= 0 or found.uncovered.value < UNCOVERED:
+    """By the column that says what a row is, where training rows have it; else by the rows near the items."""
+    if found.same_value is not None:
+        return _missing_value(found, found.same_value)
+    near = f"{_share(found.covered)} of its items have a training row near them ({found.rows} rows in all)"
+    if found.density is None:
+        bare = found.covered <= BARE
+        return Verdict(MISSING, f"{near}: next to nothing in the data is worded like this suite.") if bare else None
+    if found.density.ratio > FEWER or found.density.p >= SURE:
         return None
-    return Verdict(MISSING, f"{near}, {_points(found.uncovered.value)} fewer than of the rest; add rows of this kind.")
+    return Verdict(
+        MISSING, f"{near}, for each item {found.density.ratio:.2g} times as many as near the rest; add rows of this "
+        "kind.",
+    )  # fmt: skip
+
+
+def _missing_value(found: Evidence, rows: int) -> Verdict | None:
+    if found.value_ratio is None:
+        return Verdict(MISSING, f"{rows} training rows have its value.") if rows < LEAST else None
+    if found.value_ratio > FEWER:
+        return None
+    return Verdict(
+        MISSING, f"{rows} training rows have its value: for each item {found.value_ratio:.2g} times as many as the "
+        "other values have in the middle; add rows of this kind.",
+    )  # fmt: skip
 
 
 def _labels(found: Evidence) -> Verdict | None:
     dispute = found.dispute
     if dispute and dispute.low > 0 and dispute.value >= DISPUTE:
         return Verdict(
-            LABELS, f"of the training rows near an item {_share(found.disagreement.value)} of pairs answer differently, "
-            f"{_points(dispute.value)} more than near the rest; check their answers.",
+            LABELS, f"of the training rows near an item {_share(found.disagreement.value)} of pairs differ in their "
+            f"answer, {_points(dispute.value)} more than near the rest; check these answers.",
         )  # fmt: skip
     if found.contradiction and found.contradiction[0] >= CONTRADICTION and found.contradiction[1] > 0:
         return Verdict(
@@ -107,7 +117,7 @@ def _nothing(found: Evidence, fails: bool, without_curve: str) -> str:
     elif not fails:
         more = "it hardly fails"
     else:
-        more = "it fails, but training has rows like it and they agree"
+        more = "it fails, and neither fewer training rows near it nor their answers explain that"
     if found.curve is None:
         return f"{more}; no learning curve ({without_curve})."
     return f"{more}, and its failures do not clearly fall with more data."
