@@ -7,6 +7,7 @@ from typing import Any
 from pipeline.context import Artifact, Context
 from pipeline.errors import ConfigError
 from pipeline.registry import Stage, register
+from stages.rewards import combined
 from stages.training import online
 from stages.training.config import asked
 from stages.training.online import OnlineConfig
@@ -32,6 +33,9 @@ class Grpo(Stage):
 
     version = 1
     consumes = {"policy": "model"}
+
+    def fingerprints(self, config: GrpoConfig) -> dict[str, str]:
+        return combined.fingerprints(config.reward)
 
     def needs(self, config: GrpoConfig) -> dict[str, str]:
         return online.needs(config)

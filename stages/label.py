@@ -58,9 +58,9 @@ class Label(Stage):
     produces = "data"
 
     def fingerprints(self, config: LabelConfig) -> dict[str, str]:
-        """The labels are part of the data that is made from them."""
+        """The labels are part of the data that is made from them, and so is what makes them."""
         if config.by != "file":
-            return {}
+            return combined.fingerprints({"terms": config.terms})
         path = Path(config.file).expanduser()
         return {"labels": hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "none yet"}
 

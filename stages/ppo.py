@@ -54,6 +54,9 @@ class Ppo(Stage):
     version = 1
     consumes = {"policy": "model"}
 
+    def fingerprints(self, config: PpoConfig) -> dict[str, str]:
+        return combined.fingerprints(config.reward, config.gold)
+
     def needs(self, config: PpoConfig) -> dict[str, str]:
         return {**self.consumes, **{role: "reward" for role in config.inputs if role not in NO_JUDGES}}
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from pipeline.context import Artifact, Context
 from pipeline.registry import Stage, register
+from stages.rewards import combined
 from stages.training import online
 from stages.training.config import asked
 from stages.training.online import OnlineConfig
@@ -22,6 +23,9 @@ class Rloo(Stage):
 
     version = 1
     consumes = {"policy": "model"}
+
+    def fingerprints(self, config: RlooConfig) -> dict[str, str]:
+        return combined.fingerprints(config.reward)
 
     def needs(self, config: RlooConfig) -> dict[str, str]:
         return online.needs(config)

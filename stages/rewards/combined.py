@@ -25,6 +25,7 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import ConfigError, DataError, StageFailed
+from stages.evaluation import own_checks
 from stages.evaluation.measurement import Row, read_params
 from stages.rewards.terms import TERMS, Term, check_kind, make
 
@@ -95,6 +96,13 @@ def check(config: Mapping[str, Any], inputs: Mapping[str, str], where: str = "re
                 f"{where}.terms.{name}.input={role}: the stage has no such input (it has: "
                 f"{', '.join(inputs) or 'none'}); add `inputs: {{{role}: STAGE}}` with a stage of kind reward"
             )
+
+
+def fingerprints(*rewards: Mapping[str, Any]) -> dict[str, str]:
+    """What rewards depend on beside their config: the packages that bring checks, where a term checks answers."""
+    terms = [term for reward in rewards if isinstance(found := reward.get("terms"), Mapping) for term in found.values()]
+    checked = any(isinstance(term, Mapping) and term.get("kind") == "checker" for term in terms)
+    return own_checks.versions() if checked else {}
 
 
 def read(config: Mapping[str, Any], where: str = "reward") -> Plan:

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from pipeline.errors import ConfigError, StageFailed
+from pipeline.registry import kind
 from stages.evaluate import Evaluate, EvaluateConfig
 from stages.evaluation import own_checks
 from stages.evaluation.checks import describe, passes, problem
@@ -52,6 +53,22 @@ def test_the_version_of_its_package_is_part_of_every_evaluations_id(installed):
     assert Evaluate().fingerprints(EvaluateConfig()) == {}
     installed(Point("rhymes", rhymes))
     assert Evaluate().fingerprints(EvaluateConfig()) == {"check:rhymes": "acme-checks 1.2"}
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("ppo", {"gold": {"terms": {"right": {"kind": "checker"}}}}),
+        ("grpo", {"reward": {"terms": {"right": {"kind": "checker"}}}}),
+        ("rloo", {"reward": {"terms": {"right": {"kind": "checker"}}}}),
+        ("label", {"terms": {"right": {"kind": "checker"}}}),
+    ],
+)
+def test_and_of_what_learns_from_checks(installed, name, settings):
+    installed(Point("rhymes", rhymes))
+    found = kind(name)
+    assert found.stage().fingerprints(found.config(kind=name, **settings)) == {"check:rhymes": "acme-checks 1.2"}
+    assert found.stage().fingerprints(found.config(kind=name)) == {}
 
 
 def test_a_check_is_tried_before_anything_is_measured(installed):
