@@ -38,7 +38,6 @@ class Outcome:
     candidate: dict[str, str] | None = None
     champion: dict[str, str] | None = None  # the one that the candidate was compared with
     record: Mapping[str, Any] | None = None
-    store: str = ""
 
     def json(self) -> dict[str, Any]:
         names = ("experiment", "verdict", "sentences", "candidate", "champion")
@@ -58,7 +57,7 @@ def write_outcome(outcome: Outcome, folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     text = markdown(outcome)
     write_text(folder / "summary.md", text)
-    tree = ElementTree.ElementTree(tests(outcome))
+    tree = ElementTree.ElementTree(for_ci(outcome))
     ElementTree.indent(tree)
     tree.write(folder / "retrain.xml", encoding="utf-8", xml_declaration=True)
     if page := os.environ.get("GITHUB_STEP_SUMMARY"):
@@ -74,7 +73,7 @@ def markdown(outcome: Outcome) -> str:
     parts += [_models(outcome), _triggers(outcome.triggers)]
     if outcome.record:
         parts += [_gates(outcome.gates), _stages(outcome.record)]
-        parts.append(f"Report: `{outcome.store}/runs/{outcome.experiment}/{outcome.record['run_id']}/report.html`")
+        parts.append(f"Report, in the store: `runs/{outcome.experiment}/{outcome.record['run_id']}/report.html`")
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -96,11 +95,16 @@ def _gates(gates: Sequence[Mapping[str, Any]]) -> str:
     order = ["refused", "warned", "not judged", "passed"]
     ranked = sorted(gates, key=lambda gate: order.index(gate["verdict"]))
     rows = [
-        (f"{ICONS[gate['verdict']]} {gate['verdict']}", plain(gate["name"]), plain(gate["stage"]), plain(gate["suite"]),
+        (_said(gate), plain(gate["name"]), plain(gate["stage"]), plain(gate["suite"]),
          _number(gate["value"]), _number(gate["other"]), plain(gate["against"] or gate["rule"]), _change(gate))
         for gate in ranked
     ]  # fmt: skip
     return _table(("verdict", "gate", "model", "suite", "value", "asked or other", "of", "change (interval)"), rows)
+
+
+def _said(gate: Mapping[str, Any]) -> str:
+    few = ", on too few items to see its margin" if gate["too_small"] else ""
+    return f"{ICONS[gate['verdict']]} {gate['verdict']}{few}"
 
 
 def _change(gate: Mapping[str, Any]) -> str:
@@ -139,7 +143,7 @@ def plain(text: str) -> str:
 
 
 # -- JUnit --------------------------------------------------------------------------------------------------------
-def tests(outcome: Outcome) -> ElementTree.Element:
+def for_ci(outcome: Outcome) -> ElementTree.Element:
     """<testsuites>: first the retraining itself (a case for each stage that ran, and the promotion), then the gates."""
     started = outcome.record["started"] if outcome.record else now()
     root = junit(outcome.experiment, started, outcome.gates)

@@ -96,7 +96,8 @@ def _feedback(case: Situation) -> Iterator[Trigger]:
     if case.state is None:
         return
     total = sum(new.values())
-    said = f"{total} new rows since {case.state.judged[:16]} ({_each(new)}), of {asked.rows} that are asked for"
+    each = f" ({', '.join(f'{name} {count}' for name, count in new.items())})" if len(new) > 1 else ""
+    said = f"{total} new rows since {case.state.judged[:16]}{each}, of {asked.rows} that are asked for"
     yield Trigger("feedback", total >= asked.rows, said, float(total), float(asked.rows))
 
 
@@ -111,10 +112,6 @@ def _count(case: Situation, name: str) -> set[str]:
     now = kind(config.kind).stage().row_digests(config)
     case.rows[name] = sorted(now)
     return now - then
-
-
-def _each(counts: dict[str, int]) -> str:
-    return ", ".join(f"{name} {count}" for name, count in counts.items())
 
 
 def _drift(case: Situation) -> Iterator[Trigger]:

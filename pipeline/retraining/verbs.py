@@ -57,7 +57,7 @@ def _alone(options: argparse.Namespace, screen: Screen, action: "Callable[[Plann
         try:
             outcome = action(*_situation(options))
         except JourneymanError as error:
-            failed = Outcome(name, "failed", error.exit_code, str(error).splitlines(), store=str(store.root))
+            failed = Outcome(name, "failed", error.exit_code, str(error).splitlines())
             write_outcome(failed, folder(store, name))
             raise
         page = write_outcome(outcome, folder(store, name))
@@ -190,9 +190,7 @@ def _judged(options: argparse.Namespace, screen: Screen, planned: Planned, case:
     run = Run(plan, store, loaded, screen, options.debug, options.begin)
     code = execute(run)
     before = model(store, case.champion)
-    outcome = Outcome(
-        plan.experiment.name, "failed", code, [], case.triggers, None, before, run.record, str(store.root)
-    )
+    outcome = Outcome(plan.experiment.name, "failed", code, [], case.triggers, None, before, run.record)
     if code in (0, 3):
         refused = _decide(outcome, case, options.because)
         outcome.sentences = _verdict(outcome, case, refused, options.because)

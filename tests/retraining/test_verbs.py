@@ -8,6 +8,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+from test_cli import reach
 
 from pipeline.pins import set_pin
 from pipeline.store import Store
@@ -180,9 +181,12 @@ def test_of_two_retrains_one_wins_and_the_other_says_so(learner):
     line = [sys.executable, str(COMMAND), "retrain", "experiment=learner"]
     options = {"cwd": learner.path, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     first = subprocess.Popen(line, **options)
-    with (learner.path / "pipe").open("w"):  # opens when the stage reads
-        second = subprocess.run(line, **options)
-    out, err = first.communicate(timeout=60)
+    try:
+        with reach(learner):
+            second = subprocess.run(line, **options)
+        out, err = first.communicate(timeout=60)
+    finally:
+        first.kill()
     assert first.returncode == 0, err
     assert second.returncode == 6
     assert f"process {first.pid} on " in second.stderr and "This command has done nothing" in second.stderr
