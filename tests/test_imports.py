@@ -36,6 +36,7 @@ STAGE_MAY = (
     "pipeline.context",
     "pipeline.checkpoints",
     "pipeline.errors",
+    "pipeline.names",
     "pipeline.fingerprint",
     "pipeline.statistics",
     "pipeline.beside",  # the roles in which an evaluation gets judges and opponents

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.context import Artifact
 from pipeline.errors import StoreError
+from pipeline.names import inside
 from stages.models.adapters import QUANTIZED
 from stages.models.chat import prompt_ids, special_tokens, template_digest, tokenizer_digest
 from stages.models.prompting import Messages, Prompting
@@ -52,8 +53,15 @@ class Chain:
 
     @classmethod
     def read(cls, artifact: Artifact) -> "Chain":
-        raw = json.loads((artifact.path / "model" / "model.json").read_text())
-        return cls(**{**raw, "adapters": [AdapterRef(**adapter) for adapter in raw["adapters"]]})
+        file = artifact.path / "model" / "model.json"
+        try:
+            raw = json.loads(file.read_text())
+            chain = cls(**{**raw, "adapters": [AdapterRef(**adapter) for adapter in raw["adapters"]]})
+        except (ValueError, KeyError, TypeError) as error:
+            raise StoreError(f"{file} is damaged ({error}); rebuild with --force {artifact.stage}") from error
+        for ref in chain.adapters:
+            inside(artifact.path, ref.path, str(file))
+        return chain
 
     @property
     def newest_method(self) -> str | None:
@@ -96,7 +104,7 @@ def base_model(folder: Path, device: str) -> "PreTrainedModel":
     from transformers import AutoModelForCausalLM
 
     model = AutoModelForCausalLM.from_pretrained(
-        folder, dtype="auto", attn_implementation="sdpa", local_files_only=True
+        folder, dtype="auto", attn_implementation="sdpa", local_files_only=True, trust_remote_code=False
     )
     return model.to(device).eval().requires_grad_(False)
 
@@ -104,7 +112,7 @@ def base_model(folder: Path, device: str) -> "PreTrainedModel":
 def load_tokenizer(folder: Path) -> "PreTrainedTokenizerBase":
     from transformers import AutoTokenizer
 
-    return AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
 
 
 def load_policy(
@@ -159,7 +167,7 @@ def adapter_weights(artifact: Artifact, ref: AdapterRef, base: str) -> AdapterWe
     """Read one adapter in PEFT's own format; StoreError unless it is the recorded one and made for the base `base`."""
     from safetensors.torch import load_file
 
-    folder = artifact.path / ref.path
+    folder = inside(artifact.path, ref.path, f"{artifact.path}/model/model.json")
     weights = folder / "adapter_model.safetensors"
     if file_digest(weights) != ref.digest:
         raise StoreError(

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from pipeline.errors import ConfigError
 from pipeline.schema import ModelConfig
 from stages.models.chain import file_digest
+from stages.models.untrusted import check_folder
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -42,7 +43,10 @@ def fingerprint(model: ModelConfig) -> str:
     if kind == "package":
         file = _packaged(name)
         return f"{name}=={_distribution(name).version} {file.name} sha256:{file.hash.value if file.hash else '?'}"
-    return " ".join(f"{path.name}:{file_digest(path)[:32]}" for path in local_files(model.source))
+    found = local_files(model.source)
+    if found[0].suffix != ".gguf":
+        check_folder(found[0].parent, model.trust_remote_code)
+    return " ".join(f"{path.name}:{file_digest(path)[:32]}" for path in found)
 
 
 def _distribution(name: str) -> Distribution:
@@ -146,6 +150,8 @@ def load(model: ModelConfig) -> tuple["PreTrainedModel", "PreTrainedTokenizerBas
     path = _local(kind, name, model)
     where = {"gguf_file": path.name} if path.suffix == ".gguf" else {}
     folder = path.parent if where else path
+    if not where:
+        check_folder(folder, model.trust_remote_code)
     trust = {"trust_remote_code": model.trust_remote_code}
     with _header_read_once() if where else nullcontext():
         net = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, local_files_only=True, **where, **trust)

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.context import Artifact
 from pipeline.errors import StoreError
+from pipeline.names import inside
 from stages.models.chain import AdapterRef, Chain, adapter_weights, file_digest
 
 if TYPE_CHECKING:
@@ -65,10 +66,14 @@ def read_members(artifact: Artifact) -> list[Member]:
 def _member(artifact: Artifact, chain: Chain, entry: dict[str, Any]) -> Member:
     ref = AdapterRef(artifact.stage, artifact.id, entry["digest"], entry["method"], entry["r"], entry["adapter"])
     for name in (f"{ref.path}/adapter_model.safetensors", entry["score"]):
-        if not (artifact.path / name).is_file():
+        if not inside(artifact.path, name, f"{artifact.path}/model/model.json").is_file():
             raise StoreError(f"{artifact.path / name} is missing; rebuild with --force {artifact.stage}")
     adapter = adapter_weights(artifact, ref, chain.base["artifact"])
-    weight = _score(artifact.path / entry["score"], entry["score_digest"], artifact.stage)
+    weight = _score(
+        inside(artifact.path, entry["score"], f"{artifact.path}/model/model.json"),
+        entry["score_digest"],
+        artifact.stage,
+    )
     return Member(adapter.layers, weight, entry["mean"], entry["scale"], entry["method"], entry["r"])
 
 
