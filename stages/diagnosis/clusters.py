@@ -53,8 +53,9 @@ def _labels(weights: object) -> NDArray[np.int64] | None:
 
     rows, columns = weights.shape  # type: ignore[attr-defined]
     points = normalize(TruncatedSVD(min(DIRECTIONS, columns - 1, rows - 1), random_state=SEED).fit_transform(weights))
+    different = len(np.unique(points.round(6), axis=0))
     best, found = SEPARATE, None
-    for count in range(2, min(MOST, rows // (2 * SMALLEST)) + 1):
+    for count in range(2, min(MOST, rows // (2 * SMALLEST), different) + 1):
         labels = KMeans(count, n_init=4, random_state=SEED).fit_predict(points)
         score = silhouette_score(points, labels) if len(set(labels)) > 1 else -1.0
         if score > best:

@@ -1,12 +1,13 @@
 """The training rows around the items of a suite: is there one near each item, and do those near it agree?
 
-"Near" sets itself by the suite. An item's ball reaches as far as its fifth nearest item of another source, so that
-boilerplate which all prompts share brings nobody nearer; an item is covered if a training row lies in its ball
+"Near" sets itself by the suite. An item's ball reaches as far as its fifth nearest source among the other items, so
+that boilerplate which all prompts share brings nobody nearer; an item is covered if a training row lies in its ball
 (coverage of Naeem et al. 2020, "Reliable fidelity and diversity metrics for generative models").
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,10 +15,11 @@ from numpy.typing import NDArray
 from stages.diagnosis.failures import Floats, Suite
 from stages.diagnosis.lessons import Lesson
 
-RADIUS = 5  # which neighbour among the items an item's ball reaches to
+RADIUS = 5  # which of the other sources an item's ball reaches to
 NEAREST = 50  # training rows in a ball that are looked at, the nearest ones
 VOTERS = 10  # of these, whose answers are compared
 BLOCK = 128  # items whose similarities are held at once
+ONE = "word"  # so that there is one to count where all texts are empty
 WORD = r"(?u)\b\w+\b"  # an answer may be one letter
 
 
@@ -51,24 +53,19 @@ class Space:
         said = [lesson.answer for lesson in lessons]
         self.prompts = TfidfVectorizer(token_pattern=WORD, sublinear_tf=True, dtype=np.float32)
         self.answers = TfidfVectorizer(token_pattern=WORD, dtype=np.float32)
-        self.prompts.fit([*asked, *(prompt for suite in suites for prompt in suite.prompts)])
-        self.answers.fit([*said, *(text for suite in suites for text in suite.references), "empty"])
+        self.prompts.fit([*asked, *(prompt for suite in suites for prompt in suite.prompts), ONE])
+        self.answers.fit([*said, *(text for suite in suites for text in suite.references), ONE])
         self.asked, self.said = self.prompts.transform(asked), self.answers.transform(said)
         self.answered = np.asarray(self.said.sum(axis=1)).ravel() > 0
 
     def around(self, suite: Suite) -> Around:
         items = self.prompts.transform(suite.prompts)
-        _, clusters = np.unique(suite.clusters, return_inverse=True)
+        reach = _reach(items, suite.clusters)
         rows, nearest = [], []
         for start in range(0, len(suite.ids), BLOCK):
-            block = items[start : start + BLOCK]
-            fellows = (block @ items.T).toarray()
-            near = (block @ self.asked.T).toarray()
-            for place, (own, theirs) in enumerate(zip(fellows, near, strict=True), start):
-                own = own[clusters != clusters[place]]
-                reach = np.partition(own, -RADIUS)[-RADIUS] if len(own) >= RADIUS else 1.0
-                order = np.argsort(-theirs, kind="stable")[:NEAREST]
-                rows.append(order[(theirs[order] >= reach - 1e-6) & (theirs[order] > 0)])
+            for place, near in enumerate((items[start : start + BLOCK] @ self.asked.T).toarray(), start):
+                order = np.argsort(-near, kind="stable")[:NEAREST]
+                rows.append(order[(near[order] >= reach[place] - 1e-6) & (near[order] > 0)])
                 nearest.append(order[0])
         return Around(rows, np.array(nearest), self._disagreement(rows), self._contradiction(suite, rows))
 
@@ -96,3 +93,18 @@ class Space:
             usual[i] - alike[i, [place[row] for row in each.tolist()]].mean() if len(each) > 1 and known[i] else np.nan
             for i, each in enumerate(around)
         ])  # fmt: skip
+
+
+def _reach(items: Any, clusters: Sequence[str]) -> Floats:
+    """How near the `RADIUS`-th nearest other source is to every item, by the nearest of its items; n cosines."""
+    _, of = np.unique(clusters, return_inverse=True)
+    order = np.argsort(of, kind="stable")
+    starts = np.flatnonzero(np.diff(of[order], prepend=-1))
+    last = min(RADIUS, len(starts) - 1)
+    found = []
+    for start in range(0, len(of), BLOCK):
+        alike = (items[start : start + BLOCK] @ items[order].T).toarray()
+        sources = np.maximum.reduceat(alike, starts, axis=1)
+        sources[np.arange(len(alike)), of[start : start + BLOCK]] = 0.0  # its own
+        found.append(np.sort(sources, axis=1)[:, -last] if last else np.zeros(len(alike)))
+    return np.concatenate(found)
