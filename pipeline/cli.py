@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, NoReturn
 
+from pipeline.adopt_verb import adopt
 from pipeline.compare_verb import compare
 from pipeline.data_verb import data
 from pipeline.display import Screen
@@ -25,6 +26,7 @@ from pipeline.planned import (
     require_stage,
     store_of,
 )  # fmt: skip
+from pipeline.redaction import redact
 from pipeline.retraining.verbs import promote, retrain
 from pipeline.show_verb import show
 from pipeline.store_verb import store
@@ -32,7 +34,8 @@ from pipeline.store_verb import store
 if TYPE_CHECKING:
     from pipeline.store import Store, Stored
 
-NAMES = {"explain": 1, "show": 1, "pins": 3, "data": 2, "eval": 2, "store": 1, "promote": 1, "compare": 99}  # at most
+# How many names a verb takes at most.
+NAMES = {"explain": 1, "show": 1, "pins": 3, "data": 2, "eval": 2, "store": 1, "promote": 1, "adopt": 1, "compare": 99}
 
 USAGE = """journeyman VERB [overrides...] [options]
 
@@ -48,6 +51,7 @@ USAGE = """journeyman VERB [overrides...] [options]
   retrain   check, plan, run what changed, judge against the champion, promote or refuse (--dry-run: what asks for it)
   promote   [STAGE]: make a model that is in the store the champion, if its gates pass (--because "why": even if not)
   pins      [set NAME STAGE-OR-ID | rm NAME]: names that keep artifacts
+  adopt     FOLDER: a PEFT adapter or a model that was made elsewhere becomes an artifact (--as STAGE names it)
   store     fsck: hash everything that is published (--repair mends what needs no building)
   gc        what nothing needs any more (--apply moves it to the trash)
 
@@ -65,7 +69,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     finally:
         signal.signal(signal.SIGTERM, before)
     if options.json:
-        print(json.dumps(document, indent=1))
+        print(redact(json.dumps(document, indent=1)))
     return code
 
 
@@ -88,6 +92,7 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     )
     add("--json", action="store_true", help="one JSON document on stdout, nothing else")
     add("--debug", action="store_true", help="show tracebacks")
+    add("--as", dest="stage_name", default="adopted", metavar="STAGE", help="adopt: the stage that an adapter becomes")
     add("--check", action="store_true", help="status: hash every file of what is shown")
     add("--repair", action="store_true", help="store fsck: mend what needs no building")
     add("--apply", action="store_true", help="gc: really move to the trash")
@@ -218,6 +223,7 @@ VERBS: dict[str, Callable[[argparse.Namespace, Screen], Answer]] = {
     "retrain": retrain,
     "promote": promote,
     "pins": _pins,
+    "adopt": adopt,
     "store": store,
     "gc": _gc,
 }

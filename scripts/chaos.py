@@ -127,10 +127,11 @@ class Chaos:
         return Reference(digests(store, self.chain), time.monotonic() - begin, moments)
 
     def kills(self, number: int) -> list[str]:
-        """A moment at every step that one can reach with `number` kills, then random times, in random order."""
+        """A moment at every step, then random times; where `number` is too small for that, half of it at steps."""
         steps = [f"{step}|{self.draw.randint(1, most)}" for step, most in self.reference.moments.items()]
         self.draw.shuffle(steps)
-        return steps[:number] + ["random"] * (number - len(steps))
+        steps = steps if number >= len(steps) else steps[: number // 2]
+        return steps + ["random"] * (number - len(steps))
 
     def fills(self, number: int) -> list[str]:
         """Moments at which the disk can become full."""
@@ -235,15 +236,17 @@ def main() -> int:
         chaos, begin = Chaos(options.chain, Path(folder), options.seed), time.monotonic()
         kills = take("kill", chaos.kill, chaos.kills(options.kills), Path(folder) / "store")
         fills = take("full disk", chaos.fill, chaos.fills(options.full), Path(folder) / "store")
+    faults = {"kill": kills, "full": fills}
     entry = {
-        "kill": summary(kills), "full": summary(fills), "steps_of_the_protocol": len(chaos.reference.moments),
-        "seconds": round(time.monotonic() - begin), "undisturbed_seconds": round(chaos.reference.seconds, 1),
-        "seed": options.seed,
+        **{name: summary(rounds) for name, rounds in faults.items() if rounds},
+        "steps_of_the_protocol": len(chaos.reference.moments), "seed": options.seed,
+        "undisturbed_seconds": round(chaos.reference.seconds, 1), "seconds": round(time.monotonic() - begin),
         "python": platform.python_version(), "made": datetime.now(UTC).isoformat(timespec="minutes"),
     }  # fmt: skip
     if options.out.suffix == ".json":
         before = json.loads(options.out.read_text()) if options.out.exists() else {}
-        options.out.write_text(json.dumps({**before, options.chain: entry}, indent=1) + "\n")
+        merged = {**before, options.chain: {**before.get(options.chain, {}), **entry}}
+        options.out.write_text(json.dumps(merged, indent=1) + "\n")
     for word, rounds in (("kills", kills), ("full disks", fills)):
         print(f"{word}: {sum(found.good for found in rounds)} of {len(rounds)} held")
     return 0 if all(found.good for found in (*kills, *fills)) else 1

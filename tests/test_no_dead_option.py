@@ -15,6 +15,7 @@ from dataclasses import asdict, fields, is_dataclass
 from pathlib import Path
 from types import SimpleNamespace
 
+import harness_tasks
 import pytest
 import yaml
 
@@ -192,6 +193,7 @@ CHANGES = {
         "after": ["domain"],
         **others(ContractConfig(), "contract."),
     },
+    "adopt": {"kind": None, "inputs": None, "folder": "elsewhere", "runtime.stall_minutes": 2.0},
     "baseline": {
         **PLACES,
         "seed": 7,
@@ -203,6 +205,7 @@ CHANGES = {
         "max_tokens": 99,
         "suites": ["s"],
     },
+    "harness": {"kind": None, "tasks": "mmlu", "metric": "acc_norm", "num_fewshot": 2},
     "evaluate": {
         **PLACES,
         "suites": {"s": Suite("choice", "d")},
@@ -214,12 +217,16 @@ UNREACHABLE = {
     "base": {"kind", "inputs", "data", "seed", *(f"runtime.{name}" for name in RUNTIME)},
     "contract": {f"runtime.{name}" for name in RUNTIME},
     "evaluate": {"seed"},
+    "harness": {"seed"},
+    "adopt": {"seed"},
 }
 REFUSED = {
     "prepare": {"inputs", "data", *(f"runtime.{name}" for name in RUNTIME if name != "stall_minutes")},
     "baseline": {f"runtime.{name}" for name in RUNTIME},
     "evaluate": {f"runtime.{name}" for name in STEPS},
     "label": {f"runtime.{name}" for name in STEPS},
+    "harness": {"inputs", "data", *(f"runtime.{name}" for name in RUNTIME)},
+    "adopt": {"data", *(f"runtime.{name}" for name in RUNTIME if name != "stall_minutes")},
 }
 
 
@@ -272,7 +279,7 @@ def test_a_change_arrives_in_the_identity_unless_it_says_how_or_where(kind):
         if name in PLACES:
             continue
         found = leaf_diff(canonical(config), canonical(changed(config, name, value)))
-        if name.startswith(("runtime.", "guards.")) or name == "contract":
+        if name.startswith(("runtime.", "guards.")) or name in ("contract", "folder"):  # what is in it decides
             assert found == [], name
         else:
             assert found and all(change.key.startswith(name) for change in found), name
@@ -338,6 +345,14 @@ def learning():
     )  # fmt: skip
 
 
+def task_file(folder):
+    """The path of a task file of lm-evaluation-harness, whose items are named in full."""
+    harness_tasks.write(folder)
+    path = folder / "tasks" / "last.yaml"
+    path.write_text(path.read_text().replace("last.jsonl", str(folder / "last.jsonl")))
+    return str(path)
+
+
 @pytest.fixture(scope="session")
 def readings(bench, base, sft, rows, tmp_path_factory):
     """kind -> names of the options that its stage reads while it is checked and runs on a toy."""
@@ -386,6 +401,9 @@ def readings(bench, base, sft, rows, tmp_path_factory):
         (check(kind="contract", stage="sft", training={"max_tokens": 100}), {"start": base}, prepared["sft"]),
         (check(kind="contract", stage="domain", training={"max_tokens": 9}), {"start": base}, prepared["domain"]),
         (evaluate(kind="evaluate", suites=suites), {"model": base}, {"heldout": heldout}),
+        (kinds()["harness"].config(kind="harness", tasks=task_file(folder)), {}, {}),
+        (kinds()["adopt"].config(kind="adopt", folder=str(sft.artifact.path / "model" / "adapter")),
+         {"policy": base}, {}),
     ]  # fmt: skip
     found = {}
     for config, inputs, data in runs:
@@ -609,7 +627,7 @@ def test_every_part_of_an_experiment_has_a_test_here():
     assert {field.name for field in fields(Experiment)} == parts | {"name", "description", "budget", "align"}
     assert set(options(ModelConfig)) == MODEL.keys()
     assert set(options(Suite)) == {"measure", "data", "limit", "params", "slices", "outside", "version", "about"}
-    assert set(options(Evaluation)) == {"suites", "models", *(f"runtime.{name}" for name in RUNTIME)}
+    assert set(options(Evaluation)) == {"suites", "retention", "models", *(f"runtime.{name}" for name in RUNTIME)}
     assert set(options(Tracker)) == {"kind", "mode", "project"}
     assert {field.name for field in fields(Gate)} == GATES.keys()
 
