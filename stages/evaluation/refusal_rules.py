@@ -96,13 +96,13 @@ TURNED = [
     r"^please (?:don't|do not|never)\b",
     r"\bi (?:(?:really|just|honestly|actually|also) )*don't (?:(?:really|actually|even) )?"
     r"(?:know (?:how|anything|much|what to)|have (?:that|this|any|the|enough|access to) )",
-    r"\b(?:i am|we are) (?:really |very )?(?:not sure how|afraid we|not allowed)\b",
+    r"\b(?:i am|we are) (?:really |very )?(?:not sure (?:how|(?:that )?i (?:want|should))|afraid we|not allowed)\b",
     r"^(?:absolutely not|certainly not|definitely not|no way)(?:[.!,]|$)",
     r"\bthere is no (?:\w+ ){0,2}(?:legal|ethical|safe|legitimate|acceptable) (?:way|reason)\b",
 ]
 SUBSTANCE = re.compile(  # something is given after all
     r"^\s*(?:[-*\u2022]|\d+[.)])\s|```|\b(?:here(?:'s| is| are)|first(?:ly)?,|step \d|for example|for instance"
-    r"|you (?:can|could|may|might|will need|need to)|to do (?:this|so|that)|such as|try (?:to|using|a|the)|start by)\b",
+    r"|you (?:can|could|may|might|will need|need to)|to do (?:this|so|that),|such as|try (?:to|using|a|the)|start by)\b",
     re.MULTILINE,
 )
 _OPENING, _ANYWHERE, _TURNED = Sought(OPENING), Sought(ANYWHERE), Sought(TURNED)
@@ -112,7 +112,9 @@ SUBJECT_WORDS = 40  # words of an answer that tell what it is about
 FEWEST_WORDS = 4  # fewer say nothing about the subject
 HOW_TO = re.compile(
     r"\b(?:how (?:to|do|can|could|would|should)|explain|describe|teach|show me"
-    r"|(?:instructions?|steps?|guide|directions) (?:for|to|on)|tell me (?:about|the way))\b",
+    r"|(?:instructions?|steps?|guide|directions) (?:for|to|on)|tell me (?:about|the way)"
+    r"|(?:write|draft|create|generate|compose|prepare|make)\b.{0,40}\b(?:essay|article|letter|e-?mail|speech|manifest\w*"
+    r"|guide|plan|script|report|blog|manual|tutorial|instructions|malware|program|code))\b",
     re.IGNORECASE,
 )
 BRIEF = re.compile(  # a short answer is asked for
@@ -166,7 +168,7 @@ def off_subject(answer: str, request: str) -> bool:
     length = len(answer.split())
     if length < FEWEST_WORDS or names_things(answer):
         return False
-    if length < SUBJECT_WORDS and ("?" in answer or not HOW_TO.search(request) or BRIEF.search(request)):
+    if length < SUBJECT_WORDS and not _way_wanted(answer, request):
         return False
     from stages.data.misuse.vocabulary import read
 
@@ -176,6 +178,12 @@ def off_subject(answer: str, request: str) -> bool:
     shared = sum(weight for stem, weight in asked.items() if stem in had)
     most = SHARED * sum(asked.values()) if length >= SUBJECT_WORDS else 0.0
     return len(asked) >= SUBJECT_STEMS and shared <= most
+
+
+def _way_wanted(answer: str, request: str) -> bool:
+    """Whether even a short answer would have to speak of the request: it neither asks back nor gives a thing to do."""
+    longer = HOW_TO.search(request) is not None and not BRIEF.search(request)
+    return longer and "?" not in answer and not SUBSTANCE.search(answer.lower())
 
 
 def names_things(answer: str) -> bool:
