@@ -30,6 +30,7 @@ from pipeline.redaction import redact
 from pipeline.retraining.verbs import promote, retrain
 from pipeline.show_verb import show
 from pipeline.store_verb import store
+from pipeline.redaction import redact
 
 if TYPE_CHECKING:
     from pipeline.store import Store, Stored

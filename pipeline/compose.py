@@ -257,7 +257,7 @@ def resolve(cfg: DictConfig) -> dict[str, Any]:
     except OmegaConfBaseException as error:
         raise ConfigError(f"{error.full_key}: {first_line(error)}") from error
     refuse_leftovers(resolved)
-    refuse_secrets(resolved)
+    refuse_secrets({**resolved, "tracker": places.get("tracker")})
     return {**resolved, **places}  # type: ignore[dict-item]
 
 

@@ -18,6 +18,7 @@ from typing import Any
 from pipeline.fingerprint import combine
 from pipeline.manifest import write_json
 from pipeline.patterns import told
+from pipeline.redaction import redacted
 from pipeline.registry import load_kinds
 from pipeline.schema import Experiment
 from pipeline.search import config_folders, has_bfloat16, has_cuda, named, package_folder
@@ -114,7 +115,7 @@ def _remember(memory: Path, found: Mapping[str, Any], overrides: Sequence[str], 
     kept = {**found, "environment": _variables(name for text in texts for name in VARIABLE.findall(text))}
     with suppress(OSError, ValueError):  # ValueError: not a number, which typing will refuse
         _seen[memory] = json.dumps(kept, allow_nan=False)
-        if not memory.parent.parent.is_dir():
+        if not memory.parent.parent.is_dir() or redacted(found) != found:
             return
         memory.parent.mkdir(exist_ok=True)
         old = sorted(memory.parent.glob("*.json"), key=lambda file: file.stat().st_mtime)

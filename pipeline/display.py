@@ -5,6 +5,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from pipeline.redaction import redact
+
 if TYPE_CHECKING:
     from pipeline.planner import Plan
 
@@ -31,10 +33,10 @@ class Screen:
         self.colour = self.stream.isatty() and "NO_COLOR" not in os.environ
 
     def say(self, text: str = "") -> None:
-        print(text, file=self.stream, flush=True)
+        print(redact(text), file=self.stream, flush=True)
 
     def error(self, text: str) -> None:
-        print(f"error: {text}", file=sys.stderr, flush=True)
+        print(f"error: {redact(text)}", file=sys.stderr, flush=True)
 
     def status(self, word: str, width: int = 7) -> str:
         padded = word.ljust(width)

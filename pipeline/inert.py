@@ -78,9 +78,7 @@ def refuse_leftovers(value: Any, where: str = "") -> None:
         for i, item in enumerate(value):
             refuse_leftovers(item, f"{where}[{i}]")
     elif isinstance(value, str) and "${" in value:
-        raise ConfigError(
-            f"{where}: '${{' begins an interpolation, also where it is escaped; leave it out"
-        )
+        raise ConfigError(f"{where}: '${{' begins an interpolation, also where it is escaped; leave it out")
 
 
 # -- Hydra's own part -----------------------------------------------------------------------------------------------

@@ -13,9 +13,7 @@ NAME = re.compile(r"[A-Za-z0-9][\w.@-]*")
 def require_name(where: str, name: object) -> None:
     """ConfigError for a name that could be read as a path, or that no folder can have."""
     if not isinstance(name, str) or not NAME.fullmatch(name) or len(name) > 120:
-        raise ConfigError(
-            f"{where}: {str(name)[:120]!r} must be letters, digits, '-', '_' and '.', at most 120"
-        )
+        raise ConfigError(f"{where}: {str(name)[:120]!r} must be letters, digits, '-', '_' and '.', at most 120")
 
 
 def is_plain(path: object) -> bool:

@@ -22,6 +22,7 @@ from pipeline.judging import conclude, judge_ready
 from pipeline.locks import Lock
 from pipeline.manifest import SCHEMA, command_line, environment, now, read_json, write_json
 from pipeline.planner import Plan, inputs_of, stale_roles
+from pipeline.redaction import redacted
 from pipeline.store import Store, Stored, digests
 from pipeline.worker import Outcome, Request
 
@@ -49,7 +50,7 @@ class Run:
         """Write run.json anew; called after every stage, so that a crash leaves an honest one."""
         self.record["seconds"] = round(time.time() - self.begin, 3)
         self.record["engine_seconds"] = round(self.record["seconds"] - self.children, 3)
-        write_json(self.folder / "run.json", self.record)
+        write_json(self.folder / "run.json", redacted(self.record))
 
 
 def execute(run: Run) -> int:
@@ -393,10 +394,10 @@ def _manifest(run: Run, node: Node, outcome: Outcome, started: str, step: int) -
         "seed": node.config.seed,
         "env": environment(),
         "code_digest": digest_code(node.kind.stage.__module__),
-        "argv": command_line(),
+        "argv": redacted(command_line()),
         "started": started,
         "finished": now(),
         "seconds": round(outcome.end - outcome.begin, 3),
         "resumed_from_step": first or None,
-        **sections,
+        **redacted(sections),
     }

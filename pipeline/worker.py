@@ -23,6 +23,7 @@ from pipeline.disk import FULL
 from pipeline.errors import JourneymanError, StageFailed
 from pipeline.locks import Lock
 from pipeline.manifest import read_json, sync_tree, write_json
+from pipeline.redaction import redact
 from pipeline.registry import Kind, kind
 from pipeline.schema import Tracker
 
@@ -143,8 +144,15 @@ def _write_to(log: Path) -> None:
         stream.flush()
         os.dup2(handle, number)
         stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+        _redact(stream)
     os.close(handle)
     faulthandler.enable()
+
+
+def _redact(stream: Any) -> None:
+    """Whatever is printed through the stream goes through `redact`, also by those who hold it already."""
+    write = stream.write
+    stream.write = lambda text: write(redact(text))
 
 
 def _failure(error: BaseException, begin: float, log: Path, debug: bool) -> Outcome:

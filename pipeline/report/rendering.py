@@ -9,6 +9,8 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from pipeline.redaction import redact
+
 TEMPLATES = Path(__file__).parent / "templates"
 HIDDEN = ("Cc", "Cf", "Cs", "Zl", "Zp")  # controls, marks of direction and of width, half surrogates, rare line ends
 KEPT = "\n\t\u200c\u200d"  # the joiners belong to the spelling of Persian, of Indian languages and of emoji
@@ -69,7 +71,7 @@ def fence(value: Any) -> Markup:
 
 
 def replace(path: Path, text: str) -> None:
-    """Write the file whole or not at all."""
+    """Write the file whole or not at all, without secrets."""
     part = path.with_name(f".{path.name}.{os.getpid()}")
-    part.write_text(text, encoding="utf-8")
+    part.write_text(redact(text), encoding="utf-8")
     os.replace(part, path)
