@@ -1,6 +1,7 @@
 """`journeyman compare`: the terminal's table, and an HTML page where one is asked for."""
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ from pipeline.planned import store_of
 
 if TYPE_CHECKING:
     from pipeline.compare import Comparison, Model
+    from pipeline.response import Response
 
 HELP = "compare A B [C ...] [--rank SUITE] [--out FILE.html], or compare RUN --rank SUITE for the runs of a multirun"
 
@@ -17,6 +19,7 @@ HELP = "compare A B [C ...] [--rank SUITE] [--out FILE.html], or compare RUN --r
 def compare(options: argparse.Namespace, screen: Screen) -> tuple[int, Any]:
     from pipeline import compare as comparing
     from pipeline.report import write_comparison
+    from pipeline.response import responses
 
     page = _page(options)
     models, without = _models(options)
@@ -24,12 +27,15 @@ def compare(options: argparse.Namespace, screen: Screen) -> tuple[int, Any]:
         models = comparing.ranked(models, options.rank)
     found = comparing.compare(models)
     _show(screen, found, options.rank)
+    curves = responses(models, options.rank) if options.rank else []
+    _show_responses(screen, curves)
     for name, reason in without.items():
         screen.say(f"  not measured: {name}: {reason}")
     if page:
-        write_comparison(found, options.rank, page)
+        write_comparison(found, options.rank, page, curves)
         screen.say(f"page: {page}")
-    return 0, {**found.json(), "ranked_by": options.rank, "without": without}
+    told = {"ranked_by": options.rank, "without": without, "responses": [curve.json() for curve in curves]}
+    return 0, {**found.json(), **told}
 
 
 def _page(options: argparse.Namespace) -> Path | None:
@@ -68,3 +74,12 @@ def _show(screen: Screen, found: "Comparison", rank: str | None) -> None:
         screen.rows(rows)
     if rank:
         screen.say("\nThe best of many is favoured by luck; the intervals are not corrected for that.")
+
+
+def _show_responses(screen: Screen, curves: "Sequence[Response]") -> None:
+    """The score over each key that the cells differ in."""
+    from pipeline.report.responses import lines
+
+    for title, rows in lines(curves):
+        screen.say(f"\n{title}")
+        screen.rows(rows)

@@ -140,9 +140,8 @@ def complete(words: Sequence[str], folders: Sequence[Path]) -> list[str]:
     So `stages.first.seed=1` works for a stage that is written in the experiment without `seed`.
     """
     matches = {word: STAGE_KEY.match(word) for word in words}
-    rest = [word if "[" in word else word.partition(",")[0] for word, match in matches.items() if not match]
     try:
-        cfg, _ = _compose(rest, folders)
+        cfg, _ = _compose([word for word, match in matches.items() if not match], folders)
     except ConfigError:
         return list(words)
     return [f"+{word}" if match and _left_out(cfg, *match.groups()) else word for word, match in matches.items()]

@@ -2,7 +2,8 @@
 
 import argparse
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from pipeline.guard import Answer, guarded
 from pipeline.launch import Cell, launch, threads
 from pipeline.manifest import stamp
 from pipeline.planned import Planned, announce, opened_folds, plan_of
+from pipeline.schema import Gate
 
 if TYPE_CHECKING:
     from pipeline.sweep import Sweep
@@ -45,12 +47,17 @@ def all_folds(options: argparse.Namespace, screen: Screen, planned: Planned) -> 
 
 
 def run_cells(
-    options: argparse.Namespace, screen: Screen, swept: "Sweep", cells: Sequence[Sequence[str]], first: int = 1
+    options: argparse.Namespace,
+    screen: Screen,
+    swept: "Sweep",
+    cells: Sequence[Sequence[str]],
+    first: int = 1,
+    bars: Mapping[str, Gate] | None = None,
 ) -> list[Chain]:
-    """How these cells ended, numbered from `first`."""
+    """How these cells ended, numbered from `first`; all with the same `bars`."""
     options.sweep = options.sweep or stamp()
     options.threads = threads(swept.launcher, len(cells))
-    numbered = [Cell(first + place, paired(cell, swept.opened)) for place, cell in enumerate(cells)]
+    numbered = [Cell(first + n, paired(cell, swept.opened), bars=bars or {}) for n, cell in enumerate(cells)]
     answers = launch(numbered, swept.launcher, partial(run_cell, options), screen)
     return [Chain(cell.overrides, *answer) for cell, answer in zip(numbered, answers, strict=True)]
 
@@ -69,6 +76,9 @@ def _planned(options: argparse.Namespace, screen: Screen, cell: Cell) -> Answer:
             f"{' and '.join(f'data.{name}.split.fold' for name in opened)}: open in this cell of the sweep and not in "
             "its first one; give a value, or a command of its own for each experiment"
         )
+    loaded = planned[0]
+    loaded.experiment.gates.update(cell.bars)
+    loaded.resolved["gates"].update({name: asdict(gate) for name, gate in cell.bars.items()})
     return run_planned(options, screen, planned)
 
 

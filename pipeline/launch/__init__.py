@@ -2,12 +2,12 @@
 
 import importlib
 import os
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from pipeline.display import Screen
 from pipeline.guard import Answer
-from pipeline.schema import Launcher
+from pipeline.schema import Gate, Launcher
 
 
 @dataclass(frozen=True)
@@ -17,6 +17,7 @@ class Cell:
     number: int  # from 1
     overrides: list[str]
     gpu: str | None = None  # of several of this machine, the only one that it may see
+    bars: Mapping[str, Gate] = field(default_factory=dict)  # gates that the sweep adds to the experiment's own
 
     @property
     def prefix(self) -> str:
@@ -25,6 +26,17 @@ class Cell:
 
 
 Work = Callable[[Cell, Screen], Answer]  # runs one cell; it can be sent to another process
+
+
+class Elsewhere:
+    """A cell's work in a process that another program starts: in the command's folder, with a screen of its own."""
+
+    def __init__(self, work: Work) -> None:
+        self.work, self.folder = work, os.getcwd()
+
+    def __call__(self, cell: Cell) -> Answer:
+        os.chdir(self.folder)
+        return self.work(cell, Screen())
 
 
 def launch(cells: Sequence[Cell], launcher: Launcher, work: Work, screen: Screen) -> list[Answer]:

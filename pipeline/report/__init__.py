@@ -1,11 +1,12 @@
 """The pages a run leaves behind: one self-contained HTML file and its Markdown twin."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pipeline.compare import Comparison
+    from pipeline.response import Response
 
 
 def write_report(run_dir: Path, store_root: Path) -> Path:
@@ -22,11 +23,11 @@ def write_folds(summary: Mapping[str, Any], folder: Path) -> tuple[Path, list[st
     return write_pages(summary, folder), lines(summary)
 
 
-def write_comparison(found: "Comparison", rank: str | None, page: Path) -> None:
-    """Write models side by side as one HTML page."""
+def write_comparison(found: "Comparison", rank: str | None, page: Path, responses: "Sequence[Response]" = ()) -> None:
+    """Write models side by side as one HTML page, with the response curves of a sweep."""
     from pipeline.report.comparison import write_page
 
-    write_page(found, rank, page)
+    write_page(found, rank, page, responses)
 
 
 def write_diagnosis(found: Mapping[str, Any], run_dir: Path, store_root: Path) -> list[str]:

@@ -1,18 +1,21 @@
 """Models side by side, as lines for the terminal and as an HTML page."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.report import rendering, words
+from pipeline.report import plots, rendering, words
 from pipeline.report.effect import Cell, Row, row
+from pipeline.report.responses import picture
 
 if TYPE_CHECKING:
     from pipeline.compare import Comparison
+    from pipeline.response import Response
 
 
-def write_page(found: "Comparison", rank: str | None, page: Path) -> None:
-    rendering.replace(page, rendering.html().get_template("compare.html.j2").render(view(found, rank)))
+def write_page(found: "Comparison", rank: str | None, page: Path, responses: "Sequence[Response]" = ()) -> None:
+    shown = {**view(found, rank), "pictures": [picture(one) for one in responses], "plot": plots}
+    rendering.replace(page, rendering.html().get_template("compare.html.j2").render(shown))
 
 
 def view(found: "Comparison", rank: str | None) -> dict[str, Any]:
