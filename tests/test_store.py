@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import time
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -241,6 +242,40 @@ def test_latest_points_at_the_newest_run_and_history_is_read_backwards(store):
     assert [entry["run_id"] for entry in store.past_runs("chain")] == [2, 1, 0]
     assert store.last_built("chain", "first").path == stored.path
     assert store.last_built("chain", "second") is None
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """clock(days) puts the clock forward or back."""
+
+    def put(days):
+        class Clock(datetime):
+            @classmethod
+            def now(cls, zone=None):
+                return datetime.now(zone) + timedelta(days=days)
+
+        monkeypatch.setattr("pipeline.manifest.datetime", Clock)
+
+    return put
+
+
+def test_a_clock_that_is_put_back_changes_no_order(store, clock):
+    """Attempts and runs made afterwards still are the newest, and an attempt that nobody pointed at is found."""
+    clock(300)
+    first = build(store, text="first")
+    early = store.new_run("chain")
+    write_json(early / "run.json", {"run_id": "early", "stages": {"first": {"path": store.relative(first.path)}}})
+    clock(0)
+    second = build(store, text="second")
+    assert second.attempt > first.attempt and store.current("toy", first.id).path == second.path
+    late = store.new_run("chain")
+    write_json(late / "run.json", {"run_id": "late", "stages": {"first": {"path": store.relative(second.path)}}})
+    store.make_latest(late)
+    assert [run["run_id"] for run in store.past_runs("chain")] == ["late", "early"]
+    assert store.last_built("chain", "first").path == second.path
+    assert (store.runs("chain") / "latest").resolve() == late
+    store.point(first)
+    assert store.orphan("toy", first.id, {}).path == second.path
 
 
 # -- pins and gc --------------------------------------------------------------------------------------------------
