@@ -153,8 +153,8 @@ class Identity:
 class Feedback:
     """Rows that come in over time, and how many new ones are worth training on."""
 
-    data: List[str] = field(default_factory=list)  # data sets that hold them; a change of these counts by its new rows
-    rows: int = 100  # new ones, since a model was last judged, from which training starts
+    data: List[str] = field(default_factory=list)  # data sets of feedback: a change of these counts by its new rows
+    rows: int = 100  # new ones since the last judgement from which training starts
 
 
 @dataclass
@@ -174,7 +174,7 @@ class Retrain:
     on: List[str] = field(default_factory=lambda: ["base", "config", "data"])  # changes that start training
     feedback: Feedback = field(default_factory=Feedback)
     drift: Drift = field(default_factory=Drift)
-    days: float = 0.0  # after which waiting changes are trained on whatever they are; 0 = never
+    days: float = 0.0  # since the last judgement, after which any change starts training; 0 = never
 
 
 @dataclass

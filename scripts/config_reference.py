@@ -39,6 +39,7 @@ TOP = [  # key of an experiment -> its type
     ("tracker", schema.Tracker),
     ("store", schema.StoreConfig),
     ("identity", schema.Identity),
+    ("retrain", schema.Retrain),
 ]
 CHOOSES = ("models",)  # says what is built, not what comes out
 # `base` and `evaluate` are made from `model` and `eval`; `prepare` stands under data.
