@@ -22,7 +22,9 @@ import yaml
 from pipeline.errors import ConfigError
 from pipeline.identity import canonical, leaf_diff
 from pipeline.registry import load_kinds
-from pipeline.schema import Evaluation, Experiment, Gate, ModelConfig, PeftConfig, Runtime, Suite, Tracker
+from pipeline.schema import (
+    Evaluation, Experiment, Gate, Launcher, ModelConfig, PeftConfig, Retrain, Runtime, Suite, Sweeper, Tracker,
+)  # fmt: skip
 from stages.data.contract.config import ContractConfig
 from stages.data.shares import Mixture
 from stages.data.split import Split
@@ -268,7 +270,7 @@ def test_every_config_group_is_known_here():
     groups = {path.parent.name for path in CONF.glob("*/*.yaml")}
     assert groups == {
         "align", "budget", "contract", "data", "eval", "experiment", "gates", "model", "peft", "stage", "store",
-        "tracker",
+        "tracker", "launcher", "sweeper",
     }  # fmt: skip
 
 
@@ -300,6 +302,9 @@ def test_refused_options_are_refused():
             evaluate.stage().validate(changed(config, name, 3))
 
 
+NO_RUNTIME = ("prepare", "baseline", "harness")  # kinds that compare theirs with the default as a whole
+
+
 # -- every option is read -------------------------------------------------------------------------------------------
 def traced(config, seen, prefix=""):
     """The config, noting in `seen` the dotted name of every field that is read from it."""
@@ -314,7 +319,7 @@ def traced(config, seen, prefix=""):
     made = copy.copy(config)
     for name in names:
         value = getattr(config, name)
-        if is_dataclass(value) and not (prefix == "" and name == "runtime" and config.kind in ("prepare", "baseline")):
+        if is_dataclass(value) and not (prefix == "" and name == "runtime" and config.kind in NO_RUNTIME):
             setattr(made, name, traced(value, seen, f"{prefix}{name}."))
         elif isinstance(value, dict) and any(map(is_dataclass, value.values())):
             setattr(made, name, {key: traced(item, seen, f"{prefix}{name}.*.") for key, item in value.items()})
@@ -623,13 +628,36 @@ def test_inputs_and_data_decide_the_id(experiment):
 
 
 def test_every_part_of_an_experiment_has_a_test_here():
-    parts = {"model", "data", "stages", "eval", "gates", "contract", "tracker", "store", "identity"}
+    parts = {"model", "data", "stages", "eval", "gates", "contract", "tracker", "store", "identity", "retrain"}
+    parts |= {"launcher", "sweeper"}
     assert {field.name for field in fields(Experiment)} == parts | {"name", "description", "budget", "align"}
     assert set(options(ModelConfig)) == MODEL.keys()
     assert set(options(Suite)) == {"measure", "data", "limit", "params", "slices", "outside", "version", "about"}
     assert set(options(Evaluation)) == {"suites", "retention", "models", *(f"runtime.{name}" for name in RUNTIME)}
     assert set(options(Tracker)) == {"kind", "mode", "project"}
     assert {field.name for field in fields(Gate)} == GATES.keys()
+    assert set(options(Retrain)) == RETRAIN.keys()
+    assert {*options(Launcher), *options(Sweeper)} == SWEEPS
+
+
+SWEEPS = {  # options of launchers and sweepers; what each does is in tests/test_launch.py and tests/test_study.py
+    "kind", "workers", "threads", "cluster", "minutes", "cpus", "gpus", "memory_gib", "params", "address",
+    "metric", "direction", "trials", "startup", "seed", "prune",
+}  # fmt: skip
+RETRAIN = {  # option -> another value; what each does is in tests/retraining
+    "stage": "domain", "margin": 0.5, "on": "[base]", "feedback.data": "[smoke_pairs]", "feedback.rows": 7,
+    "drift.sample": "smoke_chat", "drift.psi": 0.5, "days": 3,
+}  # fmt: skip
+
+
+def test_retraining_decides_no_id(experiment):
+    words = [f"retrain.{name}={value}" for name, value in RETRAIN.items()]
+    assert ids(experiment(*words)) == ids(experiment())
+
+
+def test_where_and_how_cells_run_decides_no_id(experiment):
+    words = ["launcher=slurm", "launcher.workers=7", "launcher.threads=3", "sweeper=optuna", "sweeper.seed=5"]
+    assert ids(experiment(*words)) == ids(experiment())
 
 
 def test_models_of_an_evaluation_are_those_that_are_evaluated(experiment):
