@@ -21,7 +21,7 @@ help:
 	@echo "make sweep EXP=legal SET=   one run for each combination        SET=\"stages.dpo.train.beta=0.05,0.1\""
 	@echo "make retrain EXP=legal      train what changed, judge against the champion, promote or refuse   [SET=] [ARGS=--dry-run]"
 	@echo "make test                   the tests                           [ARGS=\"-k store\"]"
-	@echo "make check                  style and types"
+	@echo "make check                  style, types, licences and known weaknesses of dependencies"
 	@echo "make bench                  a training step against TRL's     [ARGS=\"--workload dpo\"]"
 	@echo "make docs                   write the tables of docs/config.md from the code"
 	@echo "make clean                  remove .venv and caches; the store stays"
@@ -71,6 +71,7 @@ check: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/python scripts/audit.py
 
 bench: $(READY)
 	HF_HUB_OFFLINE=1 $(BIN)/python scripts/bench_step.py $(ARGS)

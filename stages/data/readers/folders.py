@@ -1,6 +1,7 @@
 """What is more than one file: folders, patterns, `datasets` folders and data sets of the hub."""
 
 import glob
+import json
 import os
 import re
 from collections.abc import Iterable, Iterator
@@ -8,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import ConfigError, DataError
+from pipeline.names import is_plain
 from stages.data.readers.opening import PACKAGE, Source
 
 HUB = re.compile(r"hub:(?P<name>[\w.-]+(?:/[\w.-]+)?)@(?P<revision>[0-9a-f]{40})(?:/(?P<config>[^/]+))?")
@@ -24,8 +26,10 @@ def expand(name: str, endings: Iterable[str]) -> list[str]:
         return [name]
     if glob.has_magic(name) and not os.path.exists(name):
         found = sorted(path for path in glob.glob(name, recursive=True) if os.path.isfile(path))
+        _check_links(found, Path(os.path.dirname(re.split(r"[*?\[]", name)[0]) or "."))
     elif os.path.isdir(name):
         found = sorted(str(path) for path in Path(name).rglob("*") if path.is_file() and not _hidden(path, name))
+        _check_links(found, Path(name))
         unknown = [path for path in found if not path.endswith(tuple(endings))]
         if unknown:
             raise ConfigError(
@@ -37,6 +41,13 @@ def expand(name: str, endings: Iterable[str]) -> list[str]:
     if not found:
         raise ConfigError(f"{name}: no file is there; correct the path in `files`")
     return found
+
+
+def _check_links(found: Iterable[str], folder: Path) -> None:
+    """ConfigError for a link out of the folder: whoever fills a folder of data must not choose what else is read."""
+    for path in found:
+        if not Path(path).resolve().is_relative_to(folder.resolve()):
+            raise ConfigError(f"{path}: is a link to {Path(path).resolve()}, outside {folder}; name that file itself")
 
 
 def _hidden(path: Path, folder: str) -> bool:
@@ -52,11 +63,21 @@ def saved(source: Source) -> Iterator[tuple[int, Any]]:
     """Rows of a folder that `datasets` wrote (`save_to_disk`); all splits, one after the other."""
     import datasets
 
+    _check_links([str(path) for path in Path(source.path).rglob("*")], Path(source.path))
     try:
+        _check_state(Path(source.path))
         found = datasets.load_from_disk(source.path)
     except Exception as error:  # whatever a damaged folder makes of it
         raise DataError(f"{source.path}: not a readable datasets folder ({error}); save it again") from error
     yield from _numbered(source, found)
+
+
+def _check_state(folder: Path) -> None:
+    """ValueError where the folder's own list of its files leads out of it."""
+    for state in folder.rglob("state.json"):
+        for entry in json.loads(state.read_text(encoding="utf-8"))["_data_files"]:
+            if not is_plain(entry["filename"]):
+                raise ValueError(f"{state} names {entry['filename']!r}, outside the folder")
 
 
 def pinned(name: str) -> re.Match[str]:

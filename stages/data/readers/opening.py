@@ -17,6 +17,8 @@ CODECS = {".gz": "gzip", ".zst": "zstd"}
 BLOCK = 2**20
 PACKAGE = "package:"  # begins the name of a file that an installed package carries
 LONGEST = 2**28  # bytes of one line or record
+UNPACKED = 2**30  # bytes that a file may always unpack to
+DENSEST = 250  # times its size that a larger one may: text packs ten times, the emptiest of tables a hundred times
 SALVAGE = "on_error: salvage"
 
 
@@ -85,8 +87,17 @@ def seekable(source: Source) -> IO[bytes] | Any:
     return unpacked
 
 
+def check_density(source: Source, unpacked: int, packed: int) -> None:
+    """DataError for a file that unpacks to far more than data does: it would fill the memory or the disk."""
+    if unpacked > UNPACKED and unpacked > DENSEST * packed:
+        raise DataError(
+            f"{source.path}: its {packed} bytes unpack to over {unpacked >> 20} MiB, which is no data but a bomb; if "
+            "it is yours, unpack it or split it"
+        )
+
+
 def blocks(source: Source) -> Iterator[bytes]:
-    """The decompressed bytes. Broken when the compressed stream is damaged or ends too early."""
+    """The decompressed bytes. Broken when the compressed stream is damaged or ends too early, DataError for a bomb."""
     done = 0
     with raw_file(source) as raw:
         stream = _decompressed(raw, source)
@@ -100,6 +111,7 @@ def blocks(source: Source) -> Iterator[bytes]:
             if not block:
                 return
             done += len(block)
+            check_density(source, done, raw.tell())
             yield block
 
 

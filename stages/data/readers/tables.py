@@ -1,19 +1,23 @@
 """Tables: CSV and its like, spreadsheets, Parquet and Arrow."""
 
 import csv
+import zipfile
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import DataError
 from stages.data.readers.errors import RowError
-from stages.data.readers.opening import LONGEST, Source, line_blocks, seekable
+from stages.data.readers.opening import LONGEST, Source, check_density, line_blocks, seekable
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    import pyarrow.parquet as pq
 
 DELIMITERS = (",", ";", "\t", "|")
 ROWS = 512  # of a table taken at a time
+LAST_ROW = 2**20  # of a sheet, as the format has it
+WIDEST = 2**31  # bytes that the rows taken at a time may have if every one of them is as long as the longest
 csv.field_size_limit(LONGEST)
 
 
@@ -81,8 +85,9 @@ def spreadsheet(source: Source) -> Iterator[tuple[int, Any]]:
 
     with seekable(source) as file:
         try:
+            _check_parts(source, file)
             sheet = openpyxl.load_workbook(file, read_only=True, data_only=True).worksheets[0]
-            rows = ((i, values) for i, values in enumerate(sheet.iter_rows(values_only=True), 1) if any_value(values))
+            rows = _filled(source, sheet)
             _, header = next(rows, (0, ()))
             names = _names(source, [_cell(value) or "" for value in header])
             for number, values in rows:
@@ -92,6 +97,27 @@ def spreadsheet(source: Source) -> Iterator[tuple[int, Any]]:
             raise
         except Exception as error:  # openpyxl lets through whatever its zip and XML readers raise
             raise unreadable(source, "spreadsheet", error) from error
+
+
+def _filled(source: Source, sheet: Any) -> Iterator[tuple[int, Any]]:
+    """The rows that are not empty, by their number, which the file is free to make up."""
+    for number, values in enumerate(sheet.iter_rows(values_only=True), 1):
+        if number > LAST_ROW:
+            raise DataError(f"{source.path}: a sheet has at most {LAST_ROW} rows")
+        if any_value(values):
+            yield number, values
+
+
+def _check_parts(source: Source, file: Any) -> None:
+    """DataError where a part of the zip unpacks to what no sheet holds; no more than it says is unpacked."""
+    with zipfile.ZipFile(file) as parts:
+        for part in parts.infolist():
+            check_density(source, part.file_size, part.compress_size)
+            if part.file_size > 4 * LONGEST:
+                raise DataError(
+                    f"{source.path}: {part.filename} has {part.file_size >> 20} MiB; save it as CSV or Parquet"
+                )
+    file.seek(0)
 
 
 def any_value(values: Iterable[Any]) -> bool:
@@ -112,9 +138,23 @@ def parquet(source: Source) -> Iterator[tuple[int, Any]]:
 
     with seekable(source) as file:
         try:
-            yield from numbered(pq.ParquetFile(file).iter_batches(batch_size=ROWS), source, file)
+            table = pq.ParquetFile(file)
+            taken = _rows_at_a_time(source, table.metadata, file.size())
+            yield from numbered(table.iter_batches(batch_size=taken), source, file)
         except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
             raise unreadable(source, "Parquet file", error) from error
+
+
+def _rows_at_a_time(source: Source, metadata: "pq.FileMetaData", size: int) -> int:
+    """How many rows fit, though each may repeat the longest value of its column. DataError for a bomb.
+
+    A column that stores each of its values once can hold a long one that all rows refer to.
+    """
+    groups = [metadata.row_group(i) for i in range(metadata.num_row_groups)]
+    columns = [group.column(i) for group in groups for i in range(group.num_columns)]
+    check_density(source, max(metadata.num_rows, sum(one.total_uncompressed_size for one in columns)), size)
+    longest = max((one.total_uncompressed_size for one in columns if one.has_dictionary_page), default=0)
+    return max(1, min(ROWS, WIDEST // max(1, longest)))
 
 
 def arrow(source: Source) -> Iterator[tuple[int, Any]]:
