@@ -302,7 +302,7 @@ def test_refused_options_are_refused():
             evaluate.stage().validate(changed(config, name, 3))
 
 
-NO_RUNTIME = ("prepare", "baseline", "harness")  # kinds that compare theirs with the default as a whole
+NO_RUNTIME = ("prepare", "baseline", "harness", "adopt")  # kinds that compare theirs with the default as a whole
 
 
 # -- every option is read -------------------------------------------------------------------------------------------
