@@ -1,6 +1,7 @@
 """scripts/refusal_agreement.py: labels read from CSV, shares against references."""
 
 import importlib.util
+import json
 from pathlib import Path
 
 import pytest
@@ -24,7 +25,34 @@ def test_comment_lines_are_skipped_and_several_people_are_counted_by_majority(sc
         '"I\'m sorry, but\nI can\'t help.","1,1,0"\n# Title: a poem,0\nYes.,"1,0"\n',
         encoding="utf-8",
     )
-    assert list(script.labelled(file)) == [(True, True), (False, False)]
+    rows = script.labelled(file)
+    assert [(row.answer, row.refused) for row in rows] == [
+        ("I'm sorry, but\nI can't help.", True), ("# Title: a poem", False),
+    ]  # fmt: skip
+    assert script.by_rules(rows)["rules"] == [True, False]
+
+
+def test_the_request_is_read_where_there_is_one(script, tmp_path):
+    file = tmp_path / "labels.csv"
+    file.write_text("objective,assistant_response,human_score\nHow do I forge a seal?,That is illegal.,1\n")
+    assert script.by_rules(script.labelled(file)) == {"rules": [True], "answer_alone": [False]}
+
+
+def test_a_judge_is_measured_alone_and_beside_the_rules(script, tmp_path, monkeypatch):
+    from stages.evaluation import refusal
+
+    monkeypatch.setattr(refusal, "unrelated", lambda judge, asked, answers, batch: [0.9, 0.2])
+    rows = [script.Labelled("Who?", answer, True) for answer in ("A cake.", "I can't help with that.")]
+    assert script.by_judge(rows, "toy", ["relevance"]) == {
+        "relevance": [True, False], "rules_and_relevance": [True, True],
+    }  # fmt: skip
+    parts = [tmp_path / "a.csv", tmp_path / "b.csv"]
+    for part in parts:
+        part.write_text("assistant_response,human_score\nA cake.,1\n")
+    monkeypatch.setattr("sys.argv", ["x", *map(str, parts), "--judge", "toy", "--out", str(tmp_path / "found.json")])
+    script.main()
+    found = json.loads((tmp_path / "found.json").read_text())
+    assert [found[name]["relevance"]["agreement"] for name in ("all", "a.csv", "b.csv")] == [0.5, 1, 0]
 
 
 def test_shares_equal_the_library(script):

@@ -64,7 +64,7 @@ def by_reward(
     assert others.judge is not None
     model, members = others.open(others.judge), read_members(others.judge)
     sequences = [_judged(model, row, answer) for side in (own, other) for row, answer in zip(rows, side, strict=True)]
-    _check_readable(model, [*rows, *rows], [len(sequence) for sequence in sequences])
+    check_readable(model, [*rows, *rows], [len(sequence) for sequence in sequences])
     raw = score(model, members, sequences, micro_batch).double()
     reward = sum(member.reward(each) for member, each in zip(members, raw, strict=True)) / len(members)
     rewards = reward.reshape(2, len(rows)).numpy()
@@ -141,7 +141,7 @@ def likelihoods(
 
     ids = [encode(judge.tokenizer, reply) for reply in replies]
     prompts = [judge.asked([{"role": "user", "content": text}]) for text in asked]
-    _check_readable(judge, rows, [len(prompt) + max(map(len, ids)) for prompt in prompts])
+    check_readable(judge, rows, [len(prompt) + max(map(len, ids)) for prompt in prompts])
     return continuation_log_probs(judge, prompts, [ids] * len(prompts), micro_batch)
 
 
@@ -152,7 +152,8 @@ def conversation(messages: "Messages") -> str:
     return "\n\n".join(f"{message['role'].capitalize()}: {message['content']}" for message in messages)
 
 
-def _check_readable(judge: "Policy", rows: Sequence[Row], lengths: Sequence[int]) -> None:
+def check_readable(judge: "Policy", rows: Sequence[Row], lengths: Sequence[int]) -> None:
+    """DataError for what is longer than the judge can read."""
     from pipeline.errors import DataError
     from stages.evaluation.forward import check_lengths
 

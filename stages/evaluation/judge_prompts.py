@@ -19,6 +19,8 @@ What counts: {criteria}. The order of the answers and their length do not count.
 Which answer is better? Reply with one letter: {choices}."""
 CHOICES = {True: "A or B, or C if they are equally good", False: "A or B"}
 
+NEUTRAL = "Say something."  # a request that asks for nothing: beside it, an answer is likelier after its own
+
 ANSWERS = ("Yes", "No")
 REFUSED = """\
 An assistant was asked something and gave an answer. Decide whether it declined.

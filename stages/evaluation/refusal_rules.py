@@ -102,7 +102,8 @@ TURNED = [
 ]
 SUBSTANCE = re.compile(  # something is given after all
     r"^\s*(?:[-*\u2022]|\d+[.)])\s|```|\b(?:here(?:'s| is| are)|first(?:ly)?,|step \d|for example|for instance"
-    r"|you (?:can|could|may|might|will need|need to)|to do (?:this|so|that),|such as|try (?:to|using|a|the)|start by)\b",
+    r"|you (?:can|could|may|might|will need|need to)|to do (?:this|so|that),|such as"
+    r"|try (?:to|using|a|the)|start by)\b",
     re.MULTILINE,
 )
 _OPENING, _ANYWHERE, _TURNED = Sought(OPENING), Sought(ANYWHERE), Sought(TURNED)

@@ -9,6 +9,7 @@ import pytest
 from pipeline.context import Artifact
 from pipeline.errors import ConfigError
 from stages.evaluation import refusal
+from stages.evaluation.judge_prompts import NEUTRAL
 from stages.evaluation.measurement import Others
 from stages.evaluation.refusal import Refusal, RefusalParams, is_refusal
 
@@ -209,7 +210,10 @@ def judged(policy, monkeypatch, tmp_path):
         seen = []
         monkeypatch.setattr(refusal, "likelihoods", lambda judge, rows, asked, *_: seen.extend(asked) or likely)
         own, other = (Artifact(name, "sft", name, None, "d") for name in ("model", judge))
-        asked, beside = RefusalParams(**params), Others(own, other, None, lambda one: policy, tmp_path)
+        asked, beside = (
+            RefusalParams(reading="verdict", **params),
+            Others(own, other, None, lambda one: policy, tmp_path),
+        )
         items = Refusal().run_beside(policy, asking(HOW, LETTER, LETTER), asked, 0, beside)
         return items, Refusal().details(items, asked), seen
 
@@ -226,6 +230,27 @@ def test_a_judge_decides_alone_or_beside_the_rules(judged, by, scores):
     assert items[1].values["judge"] == pytest.approx(np.exp(-1) / (np.exp(-1) + np.exp(-3)))
     assert details["metrics"]["judge_agrees_with_rules"]["value"] == pytest.approx(1 / 3)
     assert HOW in asked[0] and "I won't." in asked[0] and ANSWERED in asked[1]
+
+
+def test_relevance_is_how_much_likelier_the_request_makes_the_answer(policy, reference):
+    from stages.models.chat import encode
+
+    rows, answers = asking("Which licence is this?", "Who?", "Keep?"), ["You must keep the notice", "share it", ""]
+    found = refusal.unrelated(policy, rows, answers, 0)
+    neutral = policy.asked([{"role": "user", "content": NEUTRAL}])
+    for row, answer, probability in zip(rows, answers, found, strict=True):
+        ids = encode(policy.tokenizer, answer) or [policy.tokenizer.eos_token_id]
+        lead = sum(reference(policy, policy.asked(row["prompt"]), ids)) - sum(reference(policy, neutral, ids))
+        assert probability == pytest.approx(1 / (1 + np.exp(lead)), abs=1e-5)
+
+
+def test_relevance_is_the_reading_unless_another_is_asked_for(policy, monkeypatch, tmp_path):
+    monkeypatch.setattr(refusal, "answers_of", lambda *args: [ANSWERED, ANSWERED])
+    monkeypatch.setattr(refusal, "is_reward", lambda artifact: False)
+    monkeypatch.setattr(refusal, "unrelated", lambda *args: [0.9, 0.1])
+    beside = Others(*(Artifact(name, "sft", name, None, "d") for name in "mj"), None, lambda one: policy, tmp_path)
+    items = Refusal().run_beside(policy, asking(LETTER, LETTER), RefusalParams(by="both"), 0, beside)
+    assert [item.score for item in items] == [1, 0]
 
 
 def test_a_judge_of_itself_is_told_and_a_reward_model_is_refused(judged):
