@@ -49,7 +49,7 @@ def read_state(store: Store, experiment: str) -> State | None:
     try:
         plain = read_json(home / "state.json")
         return State(**plain["last"], rows=read_json(home / "rows.json"))
-    except (KeyError, TypeError, OSError) as error:
+    except (KeyError, TypeError, OSError, StoreError) as error:
         raise StoreError(f"{home} is damaged ({error}); delete the folder: the next call judges anew") from error
 
 
