@@ -125,7 +125,7 @@ class Launcher:
     minutes: int = 1440  # slurm: after which a job is put into the queue again; it goes on from its last checkpoint
     cpus: int = 1  # slurm, ray: CPUs of a cell
     gpus: int = 0  # slurm, ray: GPUs of a cell
-    memory_gib: float = 8.0  # slurm: memory of a cell
+    memory_gib: float = 8.0  # slurm, ray: memory of a cell
     params: Dict[str, Any] = field(default_factory=dict)  # slurm: further ones of submitit, as slurm_partition
     address: Optional[str] = None  # ray: of a running cluster; None = one that is started on this machine
 

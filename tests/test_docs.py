@@ -207,6 +207,9 @@ def stated_gate(name, gate):
     return [name, gate["stage"], gate["suite"], gate["rule"], against, bound, gate.get("action", "block")]
 
 
+UNLOCKED = {"ray"}  # an extra that is large and whose version a cluster decides
+
+
 def project_file():
     return tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
@@ -237,6 +240,8 @@ def test_the_lock_pins_every_dependency_to_a_plain_version():
     pinned = {distribution(name): version for name, version in lock().items()}
     assert all(re.fullmatch(r"\d[\w.]*", version) for version in pinned.values())
     for name, requirement in direct().items():
+        if name in UNLOCKED:
+            continue
         assert pinned[name] in Requirement(requirement).specifier, requirement
 
 

@@ -23,7 +23,17 @@ from pipeline.errors import ConfigError
 from pipeline.identity import canonical, leaf_diff
 from pipeline.registry import load_kinds
 from pipeline.schema import (
-    Evaluation, Experiment, Gate, Launcher, ModelConfig, PeftConfig, Retrain, Runtime, Suite, Sweeper, Tracker,
+    Evaluation,
+    Experiment,
+    Gate,
+    Launcher,
+    ModelConfig,
+    PeftConfig,
+    Retrain,
+    Runtime,
+    Suite,
+    Sweeper,
+    Tracker,
 )  # fmt: skip
 from stages.data.contract.config import ContractConfig
 from stages.data.shares import Mixture

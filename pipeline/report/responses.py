@@ -87,7 +87,7 @@ def lines(found: Sequence[Response]) -> Iterator[tuple[str, list[tuple[str, ...]
     """(key with its curve in block characters, a row for each value) for the terminal."""
     for response in found:
         scores = [point.score for point in response.points]
-        rows = [
+        rows: list[tuple[str, ...]] = [
             (point.value, metric_value(response.metric, point.score), interval(response.metric, point.low, point.high),
              f"{len(point.cells)} cell{'s' if len(point.cells) > 1 else ''}")
             for point in response.points
