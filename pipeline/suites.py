@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Container
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ def complete_suites(asked: Evaluation, sets: Container[str]) -> dict[str, dict[s
         asked.suites[name] = Suite(measure=HARNESS, params={"tasks": task}, about=GENERAL)
     made = {name: brought for name, suite in asked.suites.items() if (brought := _brought(name, suite))}
     for name in made:
-        asked.suites[name].data = f"{name}_items"
+        asked.suites[name] = replace(asked.suites[name], data=f"{name}_items")
         if f"{name}_items" in sets:
             raise ConfigError(f"data.{name}_items: the items of the suite {name} get this name; rename yours")
     return {f"{name}_items": brought for name, brought in made.items()}

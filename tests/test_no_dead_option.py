@@ -217,7 +217,7 @@ CHANGES = {
         "max_tokens": 99,
         "suites": ["s"],
     },
-    "harness": {"kind": None, "tasks": "mmlu", "metric": "acc_norm", "num_fewshot": 2},
+    "harness": {"kind": None, "tasks": "mmlu", "metric": "acc_norm", "num_fewshot": 2, "runtime.stall_minutes": 2.0},
     "evaluate": {
         **PLACES,
         "suites": {"s": Suite("choice", "d")},
@@ -237,7 +237,7 @@ REFUSED = {
     "baseline": {f"runtime.{name}" for name in RUNTIME},
     "evaluate": {f"runtime.{name}" for name in STEPS},
     "label": {f"runtime.{name}" for name in STEPS},
-    "harness": {"inputs", "data", *(f"runtime.{name}" for name in RUNTIME)},
+    "harness": {"inputs", "data", *(f"runtime.{name}" for name in RUNTIME if name != "stall_minutes")},
     "adopt": {"data", *(f"runtime.{name}" for name in RUNTIME if name != "stall_minutes")},
 }
 

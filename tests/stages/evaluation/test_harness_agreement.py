@@ -186,3 +186,16 @@ def test_what_cannot_be_written_so_is_refused(policy, settings, message):
 
     with pytest.raises(DataError, match=message):
         PolicyLM(policy)._written(["May I?"], settings)
+
+
+@pytest.mark.parametrize("method", [None, "qlora"])
+@pytest.mark.parametrize("name", ["choice", "write"])
+def test_an_adapter_on_a_plain_base_and_on_one_of_4_bits(policy, reference, bench, sft, name, method):
+    """The loaded policy is what is asked, whatever it is made of: HFLM gets the same one."""
+    from stages.models.chain import load_policy
+
+    lineage, path = dict(bench.made), f"tasks/{name}.yaml"
+    made = load_policy(sft.artifact, lineage, device="cpu", method=method, cache=bench.root / "cache")
+    samples = reference(path, model=made)["samples"][f"mine_{name}"]
+    check_equal(made, samples, path)
+    assert responses(samples) != responses(reference(path)["samples"][f"mine_{name}"])
