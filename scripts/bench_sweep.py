@@ -16,6 +16,8 @@ waits after its holder has let go.
 
 import argparse
 import ctypes
+import io
+import itertools
 import json
 import multiprocessing
 import os
@@ -27,19 +29,22 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from contextlib import suppress
+from contextlib import redirect_stdout, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+
+from pipeline.locks import Lock
 
 ROOT = Path(__file__).resolve().parent.parent
 OUT = ROOT / "benchmarks" / "sweep_cpu.json"
 BETAS, LOSSES = ("0.05", "0.1", "0.2", "0.5"), ("[sigmoid]", "[ipo]")
 BETA, LOSS = "stages.dpo.train.beta", "stages.dpo.train.loss_type"
 CHAIN = ["experiment=smoke", "tracker=none"]
-STEPS = [f"+stages.{name}.train.max_steps={steps}" for name, steps in (("sft", 400), ("domain", 400), ("dpo", 200))]
+STEPS = [f"++stages.{name}.train.max_steps={steps}" for name, steps in (("sft", 400), ("domain", 400), ("dpo", 200))]
 TRAINED = ("sft", "domain", "dpo")
 PR_SET_CHILD_SUBREAPER = 36
+FORK = multiprocessing.get_context("fork")
 ROUNDS, WORKERS = 50, 4
 
 
@@ -107,71 +112,87 @@ def _rounded(measured: dict[str, Any]) -> dict[str, float]:
 # -- locks --------------------------------------------------------------------------------------------------------
 def rounds(folder: Path) -> dict[str, Any]:
     """Sweeps of the toy chain over random values, so that cells share the first stage, both or none."""
+    toys(folder)
+    draw, counts, built = random.Random(7), Counter[str](), Counter[str]()
+    for number in range(ROUNDS):
+        words = []
+        for name in ("first", "second"):
+            values = sorted({draw.randint(1, 3) for _ in range(draw.randint(1, 3))})
+            words.append(f"stages.{name}.add={','.join(map(str, values))}")
+        runs = sweep_of_toys(folder / f"store{number}", *words)
+        attempts = Counter(path.parent for path in folder.glob(f"store{number}/artifacts/*/*/2*"))
+        starts = [len(file.read_text().splitlines()) for file in folder.glob(f"store{number}/work/*/runs.txt")]
+        built["again"] += sum(count - 1 for count in [*attempts.values(), *starts])
+        counts.update(cells=len(runs), stages_of_all_cells=sum(len(run["stages"]) for run in runs))
+        built["once"] += len(attempts)
+    return {"rounds": ROUNDS, "workers": WORKERS, **counts, "built": built["once"], "duplicate_builds": built["again"]}
+
+
+def toys(folder: Path) -> None:
+    """The tests' toy kinds in this process, and their experiment in the current folder."""
     sys.path.insert(0, str(ROOT / "tests"))
+    import toy_stages  # noqa: F401  registers the kinds
     from conftest import EXPERIMENT
 
+    import pipeline.registry
+
+    pipeline.registry.entry_points = lambda group: []  # type: ignore[assignment]
     (folder / "conf" / "experiment").mkdir(parents=True)
     (folder / "conf" / "experiment" / "chain.yaml").write_text(EXPERIMENT)
     for name in ("facts", "quiz"):
         (folder / f"{name}.jsonl").write_text('{"id": "a"}\n')
-    draw, duplicates, needed, built, cells = random.Random(7), 0, 0, 0, 0
-    for number in range(ROUNDS):
-        store = folder / f"store{number}"
-        firsts, seconds = (sorted({draw.randint(1, 3) for _ in range(draw.randint(1, 3))}) for _ in range(2))
-        words = [
-            f"stages.{name}.add={','.join(map(str, values))}"
-            for name, values in (("first", firsts), ("second", seconds))
-        ]
-        line = ["run", "-m", "experiment=chain", *words, "launcher=local", f"launcher.workers={WORKERS}", "--json"]
-        env = {**os.environ, "JOURNEYMAN_STORE": str(store), "PYTHONPATH": os.pathsep.join(sys.path)}
-        done = subprocess.run([sys.executable, ROOT / "tests" / "toy_command.py", *line], cwd=folder, env=env,
-                              capture_output=True, text=True)  # fmt: skip
-        if done.returncode:
-            raise SystemExit(f"round {number} ended with {done.returncode}:\n{done.stderr[-3000:]}")
-        attempts = Counter(path.parent for path in store.glob("artifacts/*/*/2*"))
-        duplicates += sum(count - 1 for count in attempts.values())
-        ran = [len(file.read_text().splitlines()) for file in store.glob("work/*/runs.txt")]
-        duplicates += sum(count - 1 for count in ran)
-        cells += len(firsts) * len(seconds)
-        needed += sum(len(run["stages"]) for run in json.loads(done.stdout)["runs"])
-        built += len(attempts)
-    return {"rounds": ROUNDS, "workers": WORKERS, "cells": cells, "stages_of_all_cells": needed, "built": built,
-            "duplicate_builds": duplicates}  # fmt: skip
+    os.chdir(folder)
+
+
+def sweep_of_toys(store: Path, *words: str) -> list[dict[str, Any]]:
+    """The runs of a sweep with `WORKERS` at a time."""
+    from pipeline.cli import main as journeyman
+
+    answer = io.StringIO()
+    local = ["launcher=local", f"launcher.workers={WORKERS}", f"store.root={store}"]
+    with redirect_stdout(answer):
+        code = journeyman(["run", "-m", "experiment=chain", *words, *local, "--json"])
+    document = json.loads(answer.getvalue())
+    if code:
+        raise SystemExit(f"a sweep of toys ended with {code}: {document}")
+    return document["runs"]
 
 
 def lock_waits(folder: Path) -> dict[str, Any]:
-    """Seconds from a holder's letting go to the next of 3 that queue having the lock, over many rounds."""
-    from pipeline.locks import Lock
-
-    context, waits = multiprocessing.get_context("fork"), []
+    """Seconds from a holder's letting go to the next of those that queue having the lock, over many rounds."""
+    waits = []
     for number in range(ROUNDS):
-        file, released = folder / f"{number}.lock", context.Queue()
-        lock = Lock.acquire(file)
-        assert lock is not None
-        queue = [context.Process(target=_queue, args=(file, released)) for _ in range(WORKERS - 1)]
-        for process in queue:
+        held, said = FORK.Event(), FORK.Queue()
+        work = [FORK.Process(target=_hold, args=(folder / f"{number}.lock", held, said, number))]
+        work += [FORK.Process(target=_queue, args=(folder / f"{number}.lock", held, said)) for _ in range(WORKERS - 1)]
+        for process in work:
             process.start()
-        for _ in queue:
-            released.get()  # each says that it begins to wait
-        time.sleep(random.Random(number).uniform(0.05, 0.2))
-        let_go = time.monotonic()
-        lock.__exit__()
-        for taken, gone in sorted(released.get() for _ in queue):
-            waits.append(taken - let_go)
-            let_go = gone
-        for process in queue:
+        had = sorted(said.get() for _ in work)  # [(taken, let go)], one after the other
+        waits += [taken - gone for (_, gone), (taken, _) in itertools.pairwise(had)]
+        for process in work:
             process.join()
     waits.sort()
     return {"waits": len(waits), "median": round(waits[len(waits) // 2], 5), "largest": round(waits[-1], 5)}
 
 
-def _queue(file: Path, said: Any) -> None:
-    from pipeline.locks import Lock
-
-    lock = Lock.acquire(file, lambda: said.put("waiting"))
-    taken = time.monotonic()
-    time.sleep(0.01)
+def _hold(file: Path, held: Any, said: Any, number: int) -> None:
+    """Hold the lock for a random time, in which the others begin to queue."""
+    lock, taken = Lock.acquire(file), time.monotonic()
     assert lock is not None
+    held.set()
+    time.sleep(random.Random(number).uniform(0.1, 0.3))
+    _let_go(lock, said, taken)
+
+
+def _queue(file: Path, held: Any, said: Any) -> None:
+    held.wait()
+    lock, taken = Lock.acquire(file, lambda: None), time.monotonic()
+    assert lock is not None
+    time.sleep(0.01)
+    _let_go(lock, said, taken)
+
+
+def _let_go(lock: Lock, said: Any, taken: float) -> None:
     gone = time.monotonic()
     lock.__exit__()
     said.put((taken, gone))
