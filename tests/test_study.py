@@ -119,7 +119,8 @@ def test_a_gate_of_the_experiment_still_refuses(search, project):
 
 def test_a_failed_trial_does_not_lose_the_others(search, project):
     (project.path / "trouble.txt").write_text("data")
-    found = search("stages.first.trouble=choice(trouble.txt, none.txt)", "sweeper.trials=4", "sweeper.seed=1")
+    trouble, add = "stages.first.trouble=choice(trouble.txt, none.txt)", "stages.first.add=int(interval(0, 20))"
+    found = search(trouble, add, "sweeper.trials=4", "sweeper.seed=1")
     states = [trial["state"] for trial in found.json["study"]["trials"]]
     assert found.code == 4 and set(states) == {"failed", "complete"}
 

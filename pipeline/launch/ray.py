@@ -20,7 +20,8 @@ def launch(cells: Sequence[Cell], launcher: Launcher, work: Work, screen: Screen
     here = None if launcher.address else launcher.cpus * launcher.workers
     ray.init(launcher.address, num_cpus=here, runtime_env={"env_vars": kept}, include_dashboard=None)
     asked = {"num_cpus": launcher.cpus, "num_gpus": launcher.gpus, "memory": int(launcher.memory_gib * 2**30)}
-    task = ray.remote(max_retries=0, **asked)(Elsewhere(work).__call__)
+    away = Elsewhere(work)
+    task = ray.remote(max_retries=0, **asked)(lambda cell: away(cell))  # Ray takes functions only
     waiting, running, answers = list(cells), dict[Any, Cell](), dict[int, Answer]()
     try:
         while waiting or running:
