@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
+from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from pipeline.adopt_verb import adopt
@@ -30,7 +31,6 @@ from pipeline.redaction import redact
 from pipeline.retraining.verbs import promote, retrain
 from pipeline.show_verb import show
 from pipeline.store_verb import store
-from pipeline.redaction import redact
 
 if TYPE_CHECKING:
     from pipeline.store import Store, Stored
@@ -42,9 +42,9 @@ USAGE = """journeyman VERB [overrides...] [options]
 
   run       build what is not built yet, judge the gates, write the report   (-m: a sweep)
   plan      what `run` would do, and why
-  status    the same with what is in the store (--check hashes every file of it)
+  status    the same with what is in the store (--check hashes every file of it; --follow watches the run under way)
   explain   STAGE: which change makes it run again
-  show      [STAGE]: the chain as a tree, or what is known of one artifact
+  show      [STAGE]: the chain as a tree, or what is known of one artifact (--lineage json|mermaid)
   compare   A B ...: models side by side, by run, experiment[:STAGE], pin or id (--rank SUITE, --out FILE.html)
   data      check: what the contracts of an experiment's data find, before anything is trained
             inspect FILE: what becomes of a file's rows, before it is in any experiment
@@ -95,6 +95,8 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     add("--debug", action="store_true", help="show tracebacks")
     add("--as", dest="stage_name", default="adopted", metavar="STAGE", help="adopt: the stage that an adapter becomes")
     add("--check", action="store_true", help="status: hash every file of what is shown")
+    add("--follow", action="store_true", help="status: watch the run that is under way until it ends")
+    add("--lineage", choices=("json", "mermaid"), help="show STAGE: all that it was made from, as data or as a graph")
     add("--repair", action="store_true", help="store fsck: mend what needs no building")
     add("--apply", action="store_true", help="gc: really move to the trash")
     add("--out", metavar="FILE", help="compare: write an HTML page")
@@ -152,6 +154,8 @@ def _status(options: argparse.Namespace, screen: Screen) -> Answer:
     """With --check every file of what is shown is hashed, and damage is exit code 5."""
     from pipeline.fsck import mark_damaged
 
+    if options.follow:
+        return _follow(options, screen)
     loaded, store, plan = plan_of(options, options.overrides)
     for node in plan.to_build:
         if store.locked(node.id):
@@ -159,6 +163,15 @@ def _status(options: argparse.Namespace, screen: Screen) -> Answer:
     damaged = options.check and mark_damaged(plan, store)
     announce(screen, loaded, store, plan)
     return 5 if damaged else 0, {"experiment": plan.experiment.name, "stages": plan.table(extra=True)}
+
+
+def _follow(options: argparse.Namespace, screen: Screen) -> Answer:
+    from pipeline.config import load
+    from pipeline.follow import follow
+    from pipeline.store import Store
+
+    experiment = load(options.overrides, options.config_dir).experiment
+    return follow(Store(Path(experiment.store.root or "store")), experiment.name, screen)
 
 
 def _pins(options: argparse.Namespace, screen: Screen) -> Answer:

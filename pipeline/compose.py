@@ -256,7 +256,7 @@ def resolve(cfg: DictConfig) -> dict[str, Any]:
     except OmegaConfBaseException as error:
         raise ConfigError(f"{error.full_key}: {first_line(error)}") from error
     refuse_leftovers(resolved)
-    refuse_secrets({**resolved, "tracker": places.get("tracker")})
+    refuse_secrets({**resolved, "tracker": places.get("tracker")})  # type: ignore[dict-item]
     return {**resolved, **places}  # type: ignore[dict-item]
 
 

@@ -1,13 +1,12 @@
 """What a sweep shares: eight cells of `smoke` in one store beside eight independent runs, and locks under load.
 
     python scripts/bench_sweep.py                       # everything; writes benchmarks/sweep_cpu.json
-    python scripts/bench_sweep.py --only smoke          # or training, locks
+    python scripts/bench_sweep.py --only smoke          # or locks
 
-Cells: four values of `beta` times two losses of `dpo`, so of 24 trainings of three stages 1 + 1 + 8 are different.
-`smoke` is the experiment as it is, where data checks, evaluations and the start of each command take most of the
-time; in `training` its stages take enough steps for training to dominate. The independent runs have a store each and go
-one after the other, as the cells of `launcher=serial` do; `launcher=local` has `--workers` at a time. `cpu_seconds` are
-those of all processes, waited for as their last ancestor; `seconds` are on the clock and depend on what else runs.
+`smoke`: four values of `beta` times two losses of `dpo`, so of 24 trainings of three stages 1 + 1 + 8 are different.
+The independent runs have a store each and go one after the other, as the cells of `launcher=serial` do; `launcher=local`
+has `--workers` at a time. `cpu_seconds` are those of all processes, waited for as their last ancestor; `seconds` are on
+the clock and depend on what else runs.
 
 `locks`: rounds of the toy chain of the tests with 4 workers on one store, cells drawn at random so that they share
 stages in ever new ways; counted is how often a stage was built again. And how long a process that queues at a lock
@@ -41,7 +40,6 @@ OUT = ROOT / "benchmarks" / "sweep_cpu.json"
 BETAS, LOSSES = ("0.05", "0.1", "0.2", "0.5"), ("[sigmoid]", "[ipo]")
 BETA, LOSS = "stages.dpo.train.beta", "stages.dpo.train.loss_type"
 CHAIN = ["experiment=smoke", "tracker=none"]
-STEPS = [f"++stages.{name}.train.max_steps={steps}" for name, steps in (("sft", 400), ("domain", 400), ("dpo", 200))]
 TRAINED = ("sft", "domain", "dpo")
 PR_SET_CHILD_SUBREAPER = 36
 FORK = multiprocessing.get_context("fork")
@@ -69,10 +67,10 @@ def _used() -> float:
 
 
 # -- a sweep beside independent runs ------------------------------------------------------------------------------
-def side_by_side(folder: Path, extra: list[str], workers: int) -> dict[str, Any]:
+def side_by_side(folder: Path, workers: int) -> dict[str, Any]:
     cells = [[f"{BETA}={beta}", f"{LOSS}={loss}"] for beta in BETAS for loss in LOSSES]
-    swept = ["-m", *CHAIN, *extra, f"{BETA}={','.join(BETAS)}", f"{LOSS}={','.join(LOSSES)}"]
-    alone = [command(folder / f"alone{n}", *CHAIN, *extra, *cell) for n, cell in enumerate(cells)]
+    swept = ["-m", *CHAIN, f"{BETA}={','.join(BETAS)}", f"{LOSS}={','.join(LOSSES)}"]
+    alone = [command(folder / f"alone{n}", *CHAIN, *cell) for n, cell in enumerate(cells)]
     serial = command(folder / "serial", *swept)
     local = command(folder / "local", *swept, "launcher=local", f"launcher.workers={workers}")
     made = [_made(one["document"]) for one in alone]
@@ -200,14 +198,13 @@ def _let_go(lock: Lock, said: Any, taken: float) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", choices=("smoke", "training", "locks"))
+    parser.add_argument("--only", choices=("smoke", "locks"))
     parser.add_argument("--workers", type=int, default=2, help="of launcher=local in the sweeps")
     parser.add_argument("--folder", type=Path, help="for the stores, thrown away afterwards; on a disk of its own kind")
     options = parser.parse_args()
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)  # CPU seconds of fork servers come to this process
     parts = {
-        "smoke": lambda folder: side_by_side(folder, [], options.workers),
-        "training": lambda folder: side_by_side(folder, STEPS, options.workers),
+        "smoke": lambda folder: side_by_side(folder, options.workers),
         "locks": lambda folder: {**rounds(folder), "seconds_after_release": lock_waits(folder)},
     }
     found = json.loads(OUT.read_text()) if OUT.exists() else {}

@@ -11,8 +11,7 @@ ROOT = Path(__file__).parent.parent
 HEAVY = ("torch", "transformers", "trl", "peft", "datasets", "accelerate", "bitsandbytes", "pandas", "matplotlib")
 LAYERS = (  # each may import what stands below it, never what stands above
     ("cli",),
-    ("study",),
-    ("multirun",),
+    ("multirun", "study"),
     ("runner", "fsck"),
     ("pins",),
     ("children",),
