@@ -4,9 +4,9 @@
     python scripts/bench_sweep.py --only smoke          # or locks
 
 `smoke`: four values of `beta` times two losses of `dpo`, so of 24 trainings of three stages 1 + 1 + 8 are different.
-The independent runs have a store each and go one after the other, as the cells of `launcher=serial` do; `launcher=local`
-has `--workers` at a time. `cpu_seconds` are those of all processes, waited for as their last ancestor; `seconds` are on
-the clock and depend on what else runs.
+The independent runs have a store each and go one after the other, as the cells of `launcher=serial` do; with
+`launcher=local` `--workers` go at a time. `cpu_seconds` are those of all processes, waited for as their last ancestor;
+`seconds` are on the clock and depend on what else runs.
 
 `locks`: rounds of the toy chain of the tests with 4 workers on one store, cells drawn at random so that they share
 stages in ever new ways; counted is how often a stage was built again. And how long a process that queues at a lock
