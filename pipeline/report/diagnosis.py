@@ -29,6 +29,7 @@ class Row:
     sentence: str
     tone: str
     worse: bool  # clearly worse than the rest of its suite
+    whole: bool  # all of a suite
     examples: list[dict[str, Any]]
 
 
@@ -53,17 +54,28 @@ def diagnosis(run: Run) -> Diagnosis | None:
 
 def worded(found: Mapping[str, Any]) -> Diagnosis:
     rows = [_row(suite, one) for suite in found["suites"] for one in suite["slices"]]
-    findings = [row for row in rows if row.tone or row.worse]
+    findings = _findings(rows)
     whole = {suite["suite"]: suite["slices"][0]["curve"] for suite in found["suites"]}
     return Diagnosis(
         found["stage"],
         _summary(rows),
         [(name, words.count(number)) for name, number in found["sets"].items()],
         findings,
-        [row for row in rows if not (row.tone or row.worse)],
+        [row for row in rows if row not in findings],
         [(words.title(name), learning(one["rates"], one["next"])) for name, one in whole.items() if one],
         found["curve"]["why_not"],
     )
+
+
+def _findings(rows: list[Row]) -> list[Row]:
+    """What there is to do first: rows to add, answers to check, then more data, then what has no cause.
+
+    Where more data helps a whole suite, it is not said of its slices again.
+    """
+    told = {row.suite for row in rows if row.whole and row.tone == "warn"}
+    kept = [row for row in rows if (row.tone or row.worse) and not (row.tone == "warn" and row.suite in told)]
+    kept += [row for row in rows if row.whole and row.suite in told]
+    return sorted(kept, key=lambda row: ("bad", "warn", "").index(row.tone))
 
 
 def _row(suite: Mapping[str, Any], one: Mapping[str, Any]) -> Row:
@@ -72,7 +84,8 @@ def _row(suite: Mapping[str, Any], one: Mapping[str, Any]) -> Row:
         words.title(suite["suite"]), "all items" if one["kind"] == "all" else one["name"], KINDS[one["kind"]],
         words.count(one["items"]), words.share(rate["value"]), words.interval("share", rate["low"], rate["high"]),
         words.signed("share", excess["value"]) + " pts" if excess else "–", one["verdict"], one["sentence"],
-        TONES.get(one["verdict"], ""), bool(excess) and excess["p"] < CLEAR, one["examples"],
+        TONES.get(one["verdict"], ""), bool(excess) and excess["p"] < CLEAR, one["kind"] == "all",
+        one["examples"],
     )  # fmt: skip
 
 

@@ -75,6 +75,7 @@ def _slice(one: Slice, found: Evidence, verdict: Verdict, p: float) -> dict[str,
         "training": {
             "rows_near": found.rows, "rows_with_value": found.same_value, "covered": found.covered,
             "of_rest": found.density and found.density.ratio,
+            "value_of_rest": found.value_ratio,
         },
         "labels": {
             "disagreement": found.disagreement.value if found.disagreement.size else None,

@@ -11,7 +11,7 @@ from stages.diagnosis.lessons import lessons
 
 SAME = 0.9  # share of the rows of the whole, from which on a point was trained on as much
 NO_POINTS = "no model was trained on less data"
-AS_MUCH = "the stage reads no more rows of all its data than of {:.0%} of it: raise its limit before you add data"
+AS_MUCH = "the stage reads no more rows of all its data than of {:.0f} % of it: raise its limit before you add data"
 
 
 def diagnosis(of: Measured, sets: Mapping[str, Artifact], curve: Mapping[float, Measured]) -> dict[str, Any]:
@@ -22,7 +22,7 @@ def diagnosis(of: Measured, sets: Mapping[str, Artifact], curve: Mapping[float, 
     measured = {**curve, 1.0: of}
     used = {asked: _trained_rows(one.model, asked) for asked, one in sorted(measured.items())}
     shares = {asked: count / used[1.0] for asked, count in used.items() if asked == 1 or count < SAME * used[1.0]}
-    why_not = "" if len(shares) > 1 else AS_MUCH.format(min(curve)) if curve else NO_POINTS
+    why_not = "" if len(shares) > 1 else AS_MUCH.format(100 * min(curve)) if curve else NO_POINTS
     suites = read(of.evaluation.path)
     points = {share: read(measured[asked].evaluation.path, suites) for asked, share in shares.items() if asked < 1}
     points |= {1.0: suites} if points else {}

@@ -1,7 +1,7 @@
 """Learning curves: failures of models trained on a share of the data, and what twice the data would change.
 
 A power law with an irreducible error, c + a x^-b (Hestness et al. 2017), falls by a fixed factor from one doubling of
-the data to the next: of the last two drops one gets the next one. Intervals draw whole clusters of items anew, the
+the data to the next: the last two drops give the next one. Intervals draw whole clusters of items anew, the
 same ones at every point; they do not cover another training seed.
 """
 
@@ -58,15 +58,18 @@ def curve(failed: Floats, shares: Sequence[float], clusters: Sequence[str], conf
 
 
 def next_drop(rates: Floats, shares: Sequence[float]) -> Floats:
-    """By how much each row of `rates` (..., points) falls over the next doubling, from its last one or two drops."""
+    """By how much each row of `rates` (..., points) falls over the next doubling, from its last two drops or its last.
+
+    Two points have a law without an irreducible error, and so have drops for which that error would be below 0. What
+    did not fall at the end goes on as it went.
+    """
     doublings = np.diff(np.log2(np.asarray(shares, dtype=float)))
     drops = -np.diff(rates, axis=-1) / doublings
-    last = drops[..., -1]
-    if drops.shape[-1] < 2:
-        return last
-    before = drops[..., -2]
-    factor = np.where((before > 0) & (last > 0), last / np.maximum(before, 1e-12), 1.0)
-    return last * np.minimum(factor, 1.0)
+    last, before = drops[..., -1], drops[..., -2] if drops.shape[-1] > 1 else drops[..., -1] * 0
+    end, start = rates[..., -1], np.maximum(rates[..., -2], 1e-12)
+    most = end * (1 - (end / start) ** (1 / doublings[-1]))
+    ahead = np.where(before > 0, last * np.minimum(1, last / np.maximum(before, 1e-12)), np.inf)
+    return np.where(last > 0, np.minimum(ahead, most), last)
 
 
 def _sums(failed: Floats, clusters: Sequence[str]) -> Floats:

@@ -21,13 +21,18 @@ def test_a_curve_that_has_flattened_promises_next_to_nothing():
     assert next_drop(np.array([[0.4, 0.2, 0.199]]), SHARES)[0] < 1e-4
 
 
-def test_a_curve_that_falls_faster_and_faster_promises_no_more_than_its_last_drop():
-    assert next_drop(np.array([[0.5, 0.45, 0.3]]), SHARES)[0] == pytest.approx(0.15)
+def test_a_curve_that_falls_faster_and_faster_never_promises_less_than_no_failure():
+    """As by the power law without an irreducible error through its last two points."""
+    assert next_drop(np.array([[0.56, 0.4, 0.1]]), SHARES)[0] == pytest.approx(0.1 - 0.1 * 0.1 / 0.4)
 
 
-def test_a_curve_that_rises_again_promises_a_loss_and_two_points_their_slope():
+def test_two_points_have_a_power_law_and_a_curve_that_rises_again_promises_a_loss():
+    assert next_drop(np.array([[0.8 * 4**-0.5 / 4**-1.0, 0.8]]), (0.25, 1.0))[0] == pytest.approx(0.8 - 0.8 * 2**-0.5)
     assert next_drop(np.array([[0.3, 0.2, 0.25]]), SHARES)[0] == pytest.approx(-0.05)
-    assert next_drop(np.array([[0.4, 0.2]]), (0.25, 1.0))[0] == pytest.approx(0.1)
+
+
+def test_no_failures_fall_no_further():
+    assert next_drop(np.array([[0.2, 0.1, 0.0], [0.0, 0.0, 0.0]]), SHARES).tolist() == [0.0, 0.0]
 
 
 def failing(rates, items=400):
@@ -38,8 +43,8 @@ def failing(rates, items=400):
 def test_a_clear_fall_is_told_with_its_interval():
     found = curve(failing([0.5, 0.4, 0.3]), SHARES, [str(i) for i in range(400)])
     assert [rate.value for rate in found.rates] == pytest.approx([0.5, 0.4, 0.3])
-    assert found.gain.value == pytest.approx(0.1) and 0 < found.gain.low < 0.1 < found.gain.high
-    assert found.next.value == pytest.approx(0.2) and found.next.low < 0.2 < found.next.high
+    assert found.gain.value == pytest.approx(0.075) and 0 < found.gain.low < 0.075 < found.gain.high
+    assert found.next.value == pytest.approx(0.225) and found.next.low < 0.225 < found.next.high
 
 
 def test_few_sources_of_many_items_leave_the_fall_uncertain():
