@@ -93,7 +93,7 @@ def _summary(rows: list[Row]) -> str:
     counts = Counter(row.verdict for row in rows)
     told = [f"{verdict}: {counts[verdict]}" for verdict in TONES if counts[verdict]]
     rest = sum(counts[verdict] for verdict in counts.keys() - TONES.keys())
-    return f"{len(rows)} slices. {'; '.join([*told, f'without a cause: {rest}'])}."
+    return f"{len(rows)} slices: {'; '.join([*told, f'without a cause: {rest}'])}."
 
 
 def lines(found: Mapping[str, Any]) -> list[str]:
