@@ -28,6 +28,7 @@ from pipeline.planned import (
     store_of,
 )  # fmt: skip
 from pipeline.redaction import redact
+from pipeline.remote_verb import pull, push
 from pipeline.retraining.verbs import promote, retrain
 from pipeline.show_verb import show
 from pipeline.store_verb import store
@@ -36,7 +37,8 @@ if TYPE_CHECKING:
     from pipeline.store import Store, Stored
 
 # How many names a verb takes at most.
-NAMES = {"explain": 1, "show": 1, "pins": 3, "data": 2, "eval": 2, "store": 1, "promote": 1, "adopt": 1, "compare": 99}
+NAMES = {"explain": 1, "show": 1, "pins": 3, "data": 2, "eval": 2, "store": 1, "promote": 1, "adopt": 1, "pull": 1}
+NAMES |= {"compare": 99, "push": 99}
 
 USAGE = """journeyman VERB [overrides...] [options]
 
@@ -54,6 +56,8 @@ USAGE = """journeyman VERB [overrides...] [options]
   pins      [set NAME STAGE-OR-ID | rm NAME]: names that keep artifacts
   adopt     FOLDER: a PEFT adapter or a model that was made elsewhere becomes an artifact (--as STAGE names it)
   store     fsck: hash everything that is published (--repair mends what needs no building)
+  push      [STAGE ...]: send what is built to store.remote (--dry-run only lists, --check hashes what is there)
+  pull      [ID]: fetch what store.remote has of an experiment, or an artifact with all that it was made from
   gc        what nothing needs any more (--apply moves it to the trash)
 
 Overrides are Hydra's: experiment=legal stages.dpo.train.beta=0.2 budget=smoke store.root=FOLDER"""
@@ -94,7 +98,7 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     add("--json", action="store_true", help="one JSON document on stdout, nothing else")
     add("--debug", action="store_true", help="show tracebacks")
     add("--as", dest="stage_name", default="adopted", metavar="STAGE", help="adopt: the stage that an adapter becomes")
-    add("--check", action="store_true", help="status: hash every file of what is shown")
+    add("--check", action="store_true", help="status, push: hash every file of what is shown")
     add("--follow", action="store_true", help="status: watch the run that is under way until it ends")
     add("--lineage", choices=("json", "mermaid"), help="show STAGE: all that it was made from, as data or as a graph")
     add("--repair", action="store_true", help="store fsck: mend what needs no building")
@@ -103,7 +107,7 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     add("--rank", metavar="SUITE", help="compare: the best on this suite first; with one run, of its whole multirun")
     add("--no-training", action="store_true", help="eval diagnose: no models on less data, only those in the store")
     add("--days", type=float, default=14.0, help="gc: keep what runs of this many days used")
-    add("--dry-run", action="store_true", help="retrain: say which triggers fire, train nothing")
+    add("--dry-run", action="store_true", help="retrain, push, pull: say what would be done, do nothing")
     add("--because", metavar="WHY", help="promote: whatever the gates say; the reason is kept")
     options = parser.parse_intermixed_args(argv)
     if options.verb is None:
@@ -239,5 +243,7 @@ VERBS: dict[str, Callable[[argparse.Namespace, Screen], Answer]] = {
     "pins": _pins,
     "adopt": adopt,
     "store": store,
+    "push": push,
+    "pull": pull,
     "gc": _gc,
 }

@@ -80,9 +80,14 @@ def parse(words: Sequence[str], folders: Sequence[Path]) -> list[Override]:
 
 def store_root(overrides: Sequence[str], folders: Sequence[Path]) -> Path:
     """The store's folder, for verbs that need no experiment."""
+    return Path(store_config(overrides, folders).root or "store")
+
+
+def store_config(overrides: Sequence[str], folders: Sequence[Path]) -> Any:
+    """The section `store` of the config, with or without an experiment."""
     register_schemas()
     check_files(folders)
-    return Path(_compose(overrides, folders)[0].store.root or "store")
+    return _compose(overrides, folders)[0].store
 
 
 def hydra_path(folders: Sequence[Path]) -> list[str]:

@@ -83,7 +83,7 @@ def mark_damaged(plan: "Plan", store: Store) -> bool:
     """Hash every file of what a plan takes from the store; a node whose artifact is not whole becomes DAMAGED."""
     for node in plan.nodes.values():
         try:
-            if node.stored:
+            if node.stored and node.stored.path.is_dir():  # else it is on the remote only
                 store.verify(node.stored, name=node.name)
         except StoreError as error:
             node.status, node.reason = "DAMAGED", str(error)

@@ -12,9 +12,12 @@ from pipeline.errors import ConfigError
 if TYPE_CHECKING:
     from pipeline.config import Loaded
     from pipeline.planner import Plan
+    from pipeline.remote import Remote
+    from pipeline.schema import Experiment
     from pipeline.store import Store
 
 Planned = tuple["Loaded", "Store", "Plan"]
+READ_THROUGH = ("run", "plan", "status", "pull", "data", "retrain", "adopt")  # the others only tell of what is here
 
 
 def plan_of(options: argparse.Namespace, overrides: Sequence[str]) -> Planned:
@@ -31,7 +34,8 @@ def plan_of(options: argparse.Namespace, overrides: Sequence[str]) -> Planned:
     store = Store(Path(loaded.experiment.store.root or "store"))
     use_cache(store.cache / "files.json")
     force = [name for item in options.force for name in item.split(",")]
-    choice = {"start": options.start, "until": options.until, "force": force}
+    remote = remote_of(loaded.experiment) if options.verb in READ_THROUGH else None
+    choice = {"remote": remote, "start": options.start, "until": options.until, "force": force}
     return loaded, store, make_plan(loaded.experiment, store, **choice)
 
 
@@ -42,6 +46,15 @@ def store_of(options: argparse.Namespace) -> "Store":
     from pipeline.store import Store
 
     return Store(store_root(options.overrides, config_folders(options.config_dir)))
+
+
+def remote_of(experiment: "Experiment") -> "Remote | None":
+    """The mirror that the experiment names; nothing is imported or asked without one."""
+    if experiment.store.remote is None:
+        return None
+    from pipeline.remote import open_remote
+
+    return open_remote(experiment.store.remote)
 
 
 def _warm_ahead() -> None:

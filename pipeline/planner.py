@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipeline.checkpoints import checkpoint_step
 from pipeline.errors import ConfigError
@@ -13,11 +13,15 @@ from pipeline.schema import Experiment
 from pipeline.store import Store, Stored, digests
 from pipeline.typed import nearest
 
+if TYPE_CHECKING:
+    from pipeline.remote import Remote
+
 
 @dataclass
 class Plan:
     experiment: Experiment
     nodes: Nodes  # in the order in which they are built
+    remote: "Remote | None" = None  # where artifacts are looked for that are not here
 
     @property
     def to_build(self) -> list[Node]:
@@ -41,8 +45,12 @@ def make_plan(
     start: str | None = None,
     until: str | None = None,
     force: Sequence[str] = (),
+    remote: "Remote | None" = None,
 ) -> Plan:
-    """Nodes with status and reason. `start`: rebuild it and all below; `until`: only it and what it needs."""
+    """Nodes with status and reason. `start`: rebuild it and all below; `until`: only it and what it needs.
+
+    What only the `remote` has is a HIT whose folder is not here yet.
+    """
     wanted = any(gate.against == "champion" for gate in experiment.gates.values())
     nodes = make_nodes(experiment, store.pinned(f"{experiment.name}-champion") if wanted else None)
     for flag, name in [("--from", start), ("--until", until), *(("--force", name) for name in force)]:
@@ -55,13 +63,13 @@ def make_plan(
         nodes = {name: node for name, node in nodes.items() if name in keep}
     for node in nodes.values():
         node.forced = node.name in forced
-        _decide(node, nodes, experiment, store)
+        _decide(node, nodes, experiment, store, remote)
     if start:
         _check_start(start, nodes)
-    return Plan(experiment, nodes)
+    return Plan(experiment, nodes, remote)
 
 
-def _decide(node: Node, nodes: Nodes, experiment: Experiment, store: Store) -> None:
+def _decide(node: Node, nodes: Nodes, experiment: Experiment, store: Store, remote: "Remote | None") -> None:
     """Status and reason of one node, its parents being decided."""
     if node.pinned and node.stored:
         store.verify(node.stored, full=False, name=node.name)
@@ -73,6 +81,9 @@ def _decide(node: Node, nodes: Nodes, experiment: Experiment, store: Store) -> N
     if stored and not rebuilt and not changed:
         store.verify(stored, full=False, name=node.name)
         node.status, node.reason, node.stored = "HIT", "up to date", stored
+        return
+    if remote and not node.forced and not rebuilt and (found := on_remote(node, nodes, store, remote)):
+        node.status, node.reason, node.stored = "HIT", f"from {remote.url}", found
         return
     step = checkpoint_step(store.work(node.id) / "ckpt")
     node.status = "RESUME" if step else "BUILD"
@@ -87,6 +98,12 @@ def _decide(node: Node, nodes: Nodes, experiment: Experiment, store: Store) -> N
         node.reason = why(node.payload, node.roles, nodes, last)
     if step:
         node.reason += f"; continues at step {step}"
+
+
+def on_remote(node: Node, nodes: Nodes, store: Store, remote: "Remote") -> Stored | None:
+    """What the remote has of a node, if it was made from the inputs of now."""
+    found = remote.current(store, node.kind.name, node.id)
+    return found if found and not stale_roles(node, nodes, found) else None
 
 
 def _input_reason(node: Node, names: Sequence[str], what: str) -> str:

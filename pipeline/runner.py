@@ -1,10 +1,12 @@
 """Executes a plan: nodes from the store or from child processes, gates after each evaluation, the run's record."""
 
+import os
 import shutil
+import socket
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,7 @@ from pipeline.graph import Node, above, located, where
 from pipeline.judging import conclude, judge_ready
 from pipeline.locks import Lock
 from pipeline.manifest import SCHEMA, command_line, environment, now, read_json, write_json
-from pipeline.planner import Plan, inputs_of, stale_roles
+from pipeline.planner import Plan, inputs_of, on_remote, stale_roles
 from pipeline.redaction import redacted
 from pipeline.store import Store, Stored, digests
 from pipeline.worker import Outcome, Request
@@ -59,6 +61,7 @@ def execute(run: Run) -> int:
     run.store.prepare()
     if warning := shared_warning(run.store.root, mounts()):
         run.screen.say(warning)
+    _fetch(run)
     run.folder = run.store.new_run(run.plan.experiment.name)
     run.record = _new_record(run)
     run.save()
@@ -68,16 +71,20 @@ def execute(run: Run) -> int:
         _build_all(run)
     except (JourneymanError, KeyboardInterrupt) as caught:
         error = caught
-    return _finish(run, error)
+    code = _finish(run, error)
+    if code != 130:
+        _mirror(run)
+    return code
 
 
 def check_data(run: Run) -> dict[str, list[dict[str, Any]]]:
     """Build the data sets and their checks alone; check -> its findings. No run is recorded, nothing is trained."""
     nodes = run.plan.nodes
     needed = {name for check in nodes if check.startswith("check_") for name in above(check, nodes)}
-    run.plan = Plan(run.plan.experiment, {name: node for name, node in nodes.items() if name in needed})
+    run.plan = replace(run.plan, nodes={name: node for name, node in nodes.items() if name in needed})
     check_configs(run.plan)
     run.store.prepare()
+    _fetch(run)
     for node in run.plan.nodes.values():
         try:
             node.stored, status, _, seconds = _obtain(run, node)
@@ -122,6 +129,7 @@ def _new_record(run: Run) -> dict[str, Any]:
         "sweep": run.sweep,
         "resolved_config": run.loaded.resolved,
         "folds": kfold(run.plan.experiment),
+        "process": {"host": socket.gethostname(), "pid": os.getpid()},
         "started": now(),
         "finished": None,
         "seconds": 0.0,
@@ -163,6 +171,32 @@ def _report(run: Run) -> None:
         run.screen.say(f"the report could not be written: {type(error).__name__}: {error} (--debug shows where)")
         return
     run.screen.say(f"report: {page}")
+
+
+# -- the remote ---------------------------------------------------------------------------------------------------
+def _fetch(run: Run) -> None:
+    """Download what the plan takes from the remote, before anything is built; StoreError if it is not whole there."""
+    if run.plan.remote is None:
+        return
+    from pipeline.remote import fetch
+
+    for node in run.plan.nodes.values():
+        if node.stored and not node.stored.path.is_dir():
+            node.stored = fetch(run.plan.remote, run.store, node.stored, run.screen.say)
+
+
+def _mirror(run: Run) -> None:
+    """Push what the run has used or made, if the experiment wants it; a failure of that does not fail the run."""
+    if run.plan.remote is None or not run.plan.experiment.store.push:
+        return
+    from pipeline.remote import push_all
+
+    entries = run.record["stages"].values()
+    try:
+        found = [run.store.read(run.store.root / entry["path"]) for entry in entries if entry["path"]]
+        push_all(run.plan.remote, run.store, found, run.screen.say)
+    except (StoreError, OSError) as error:
+        run.screen.error(f"not everything was pushed; `journeyman push` with the same overrides does it later: {error}")
 
 
 # -- nodes --------------------------------------------------------------------------------------------------------
@@ -254,6 +288,9 @@ def _made_meanwhile(run: Run, node: Node) -> tuple[Stored | None, str]:
     if stored:
         run.store.make_current(stored)
         return stored, "finished by an earlier run that was stopped while publishing"
+    remote = run.plan.remote
+    if remote and not node.forced and (found := on_remote(node, run.plan.nodes, run.store, remote)):
+        return remote.pull(run.store, found), f"from {remote.url}"
     return None, ""
 
 

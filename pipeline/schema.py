@@ -111,7 +111,11 @@ class Tracker:
 
 @dataclass
 class StoreConfig:
+    """Where artifacts are. Never part of an id."""
+
     root: Optional[str] = None  # None = $JOURNEYMAN_STORE, else ./store
+    remote: Optional[str] = None  # s3://BUCKET/PREFIX, gs://.. or file:///..: what is not here is taken from there
+    push: bool = False  # after a run, what the remote does not have is sent to it
 
 
 @dataclass

@@ -126,15 +126,9 @@ class Store:
             raise StoreError(f"{folder} is not an artifact of the store {self.root}")
         try:
             stored = Stored(folder, read_json(folder / "manifest.json"))
-            check_manifest(stored.manifest, f"{folder}/manifest.json")
-            sound = artifact_id(stored.manifest["payload"]) == stored.id and (
-                tree_digest(stored.manifest["outputs"]) == stored.digest
-            )
-            check_schema(stored.manifest.get("schema", 1), f"{folder}/manifest.json", SCHEMA)
-        except (KeyError, TypeError, AttributeError, FileNotFoundError) as error:
+        except FileNotFoundError as error:
             raise StoreError(f"{folder}/manifest.json is missing or damaged ({error})") from error
-        if not sound:
-            raise StoreError(f"{folder}/manifest.json was changed after it was written")
+        check(stored.manifest, f"{folder}/manifest.json")
         return stored
 
     def find(self, prefix: str) -> list[Stored]:
@@ -235,13 +229,20 @@ class Store:
         outputs = describe(out)
         full = {**manifest, "attempt": attempt, "outputs": outputs, "digest": tree_digest(outputs)}
         write_json(out / "manifest.json", full)
-        sync_tree(out)
-        os.rename(out, home / attempt)
+        return self.place(out, full)
+
+    def place(self, folder: Path, manifest: Mapping[str, Any]) -> Stored:
+        """Make a folder, its manifest written and every file just hashed, the current attempt; under the lock."""
+        home = self.folder(manifest["kind"], manifest["id"])
+        make_folder(home)
+        sync_tree(folder)
+        os.rename(folder, home / manifest["attempt"])
         sync(home)
-        stored = Stored(home / attempt, full)
+        stored = Stored(home / manifest["attempt"], manifest)
         self.make_current(stored)
         self._verified.add(stored.path)
-        self._remember(stored, {str(item["path"]): _mark(stored.path / item["path"]) for item in outputs}, {})
+        paths = [str(item["path"]) for item in manifest["outputs"]]
+        self._remember(stored, {path: _mark(stored.path / path) for path in paths}, {})
         return stored
 
     def point(self, stored: Stored) -> None:
@@ -299,6 +300,20 @@ class Store:
                     if same:
                         break
         return newest
+
+
+def check(manifest: Mapping[str, Any], what: str) -> None:
+    """StoreError for a manifest that is damaged, was changed, leads out of the store or is of a newer version."""
+    try:
+        check_manifest(manifest, what)
+        sound = artifact_id(manifest["payload"]) == manifest["id"] and (
+            tree_digest(manifest["outputs"]) == manifest["digest"]
+        )
+        check_schema(manifest.get("schema", 1), what, SCHEMA)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise StoreError(f"{what} is missing or damaged ({error})") from error
+    if not sound:
+        raise StoreError(f"{what} was changed after it was written")
 
 
 def check_schema(found: Any, what: str, known: int) -> None:

@@ -108,7 +108,7 @@ def _situation(options: argparse.Namespace) -> "tuple[Planned, Situation]":
     stage = promoted_stage(plan, options.names[0] if options.names else None)
     if added := add_gates(loaded, plan, stage):
         loaded.chosen.append(f"gates against the champion on every suite of {stage}: {len(added)} (docs/retraining.md)")
-        plan = make_plan(loaded.experiment, store)
+        plan = make_plan(loaded.experiment, store, remote=plan.remote)
     champion = store.pinned(champion_pin(plan.experiment.name))
     state = read_state(store, plan.experiment.name)
     return (loaded, store, plan), Situation(plan, store, stage, champion, state)
