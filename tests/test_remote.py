@@ -1,4 +1,4 @@
-"""The mirror of a store: order of uploads, stopped ones, two writers, damage, hostile content; on three file systems."""
+"""The mirror of a store: order of uploads, stopped ones, two writers, damage, hostile content; on three protocols."""
 
 import json
 import threading
