@@ -4,6 +4,7 @@ import hashlib
 import json
 import re
 import shutil
+import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -173,8 +174,9 @@ class Remote:
         if "file" not in self.files.protocol:
             self.files.pipe_file(path, text)
             return
-        self.files.pipe_file(f"{path}.part", text)
-        self.files.mv(f"{path}.part", path)
+        part = f"{path}.{uuid.uuid4().hex}"
+        self.files.pipe_file(part, text)
+        self.files.mv(part, path)
 
     @contextmanager
     def _asking(self) -> Iterator[None]:
