@@ -131,6 +131,33 @@ def execute(project):
     return call
 
 
+# -- an S3 server ---------------------------------------------------------------------------------------------------
+@pytest.fixture(scope="session")
+def s3_server():
+    """A real S3 server in a thread of this process; nothing outside it is asked."""
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
+    server.start()
+    yield "http://{}:{}".format(*server.get_host_and_port())
+    server.stop()
+
+
+@pytest.fixture
+def s3(s3_server, monkeypatch):
+    """A url in an empty bucket of that server, and the environment that leads to it."""
+    import fsspec
+
+    for name, value in {"ENDPOINT_URL": s3_server, "ACCESS_KEY_ID": "id", "SECRET_ACCESS_KEY": "key"}.items():
+        monkeypatch.setenv(f"AWS_{name}", value)
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    files = fsspec.filesystem("s3")
+    if files.exists("bucket"):
+        files.rm("bucket", recursive=True)
+    files.mkdir("bucket")
+    return "s3://bucket/team/models"
+
+
 # -- the real command on the real stages ----------------------------------------------------------------------------
 SECRET = "5ecre7" + "0123456789abcdef" * 2 + "02"  # a key of the tracker's service, as a user would have it
 

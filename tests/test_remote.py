@@ -1,13 +1,14 @@
 """The mirror of a store: order of uploads, stopped ones, two writers, damage, hostile content; on three protocols."""
 
 import json
+import multiprocessing
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 
 import fsspec
 import pytest
-from moto.server import ThreadedMotoServer
 from store_toys import build
 
 from pipeline.errors import ConfigError, StoreError
@@ -41,28 +42,6 @@ class Stopping:
                     raise ConnectionError("cut off")
 
         return counting
-
-
-@pytest.fixture(scope="module")
-def s3_server():
-    """A real S3 server in a thread of this process; nothing outside it is asked."""
-    server = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
-    server.start()
-    yield "http://{}:{}".format(*server.get_host_and_port())
-    server.stop()
-
-
-@pytest.fixture
-def s3(s3_server, monkeypatch):
-    """A url in an empty bucket of that server, and the environment that leads to it."""
-    for name, value in {"ENDPOINT_URL": s3_server, "ACCESS_KEY_ID": "id", "SECRET_ACCESS_KEY": "key"}.items():
-        monkeypatch.setenv(f"AWS_{name}", value)
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    files = fsspec.filesystem("s3")
-    if files.exists("bucket"):
-        files.rm("bucket", recursive=True)
-    files.mkdir("bucket")
-    return "s3://bucket/team/models"
 
 
 @pytest.fixture(params=["memory", "file", "s3"])
@@ -127,8 +106,12 @@ def test_an_upload_stopped_anywhere_shows_nothing_half_and_the_next_one_complete
             break
         except Unreachable:
             steps += 1
-        if remote.current(other, "toy", stored.id) is not None:
+        named = remote.current(other, "toy", stored.id)  # refuses a CURRENT without its manifest
+        remote.files.invalidate_cache()
+        if remote.files.exists(place(remote, stored, "manifest.json")):
             assert remote.push(stored, check=True) == 0  # then all of it is there, with its hashes
+        else:
+            assert named is None
         push_all(remote, store, [stored], quiet)
         assert remote.current(other, "toy", stored.id).manifest == stored.manifest
     assert steps >= 7  # look, list, three files, manifest, CURRENT
@@ -154,6 +137,50 @@ def test_of_two_writers_of_one_id_either_wins_and_both_attempts_are_whole(remote
             assert remote.attempt(other, "toy", one.id, one.attempt).manifest == one.manifest
         assert [remote.push(one, check=True) for one in attempts] == [0, 0]
         remote.files.rm(remote.root, recursive=True)
+
+
+def test_two_processes_that_write_one_id_to_s3_leave_two_whole_attempts(s3, store, other):
+    attempts = [build(store, text=text, more={"big": text * 100_000}) for text in ("one", "two")]
+    context = multiprocessing.get_context("spawn")
+    start = context.Barrier(2)
+    writers = [context.Process(target=write, args=(start, s3, one.path)) for one in attempts]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+    assert [writer.exitcode for writer in writers] == [0, 0]
+    remote = open_remote(s3)
+    assert remote.current(other, "toy", attempts[0].id).attempt in [one.attempt for one in attempts]
+    assert [remote.push(one, check=True) for one in attempts] == [0, 0]
+
+
+def write(start, url, folder):
+    """What each of those processes does."""
+    found = Store(folder.parents[3]).read(folder)
+    start.wait()
+    open_remote(url).push(found)
+
+
+@pytest.mark.parametrize("call", ["create_multipart_upload", "upload_part", "complete_multipart_upload"])
+def test_a_large_file_whose_upload_stops_between_its_parts_is_not_there(s3, store, other, monkeypatch, call):
+    stored = build(store, more={"large": "x" * (11 * 2**20)})
+    remote = open_remote(s3)
+    ask = remote.files._call_s3
+
+    async def cut(method, *args, **options):
+        if method == call and options.get("PartNumber") != 1:
+            raise ConnectionError("cut off")
+        return await ask(method, *args, **options)
+
+    monkeypatch.setattr(remote.files, "put_file", partial(remote.files.put_file, chunksize=5 * 2**20))
+    with monkeypatch.context() as while_cut:
+        while_cut.setattr(remote.files, "_call_s3", cut)
+        with pytest.raises(Unreachable, match="cut off"):
+            remote.push(stored)
+    assert not remote.files.exists(place(remote, stored, "large"))
+    assert remote.current(other, "toy", stored.id) is None
+    remote.push(stored)
+    assert fetch(remote, other, remote.current(other, "toy", stored.id), quiet).digest == stored.digest
 
 
 def test_a_damaged_file_is_refused_and_a_push_with_check_mends_it(remote, store, stored, other):

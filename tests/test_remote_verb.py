@@ -19,8 +19,8 @@ def test_a_run_takes_from_the_remote_what_is_not_here(journeyman, project, monke
     assert {row["reason"] for row in again.values()} == {"up to date"}
 
 
-def test_only_what_changed_is_built_and_pushed(journeyman, project, monkeypatch):
-    url = f"store.remote=file://{project.path}/mirror"
+def test_only_what_changed_is_built_and_pushed(journeyman, project, monkeypatch, s3):
+    url = f"store.remote={s3}"
     journeyman("run", url, "store.push=true")
     monkeypatch.setenv("JOURNEYMAN_STORE", str(project.path / "other"))
     record = journeyman("run", url, "store.push=true", "stages.second.train.beta=0.2", "--json")
