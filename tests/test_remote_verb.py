@@ -3,6 +3,14 @@
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
+from pipeline.config import Loaded
+from pipeline.display import Screen
+from pipeline.planner import make_plan
+from pipeline.remote import open_remote, push_all
+from pipeline.runner import Run
+from pipeline.runner import execute as run_plan
+from pipeline.store import Store
+
 
 def test_a_run_takes_from_the_remote_what_is_not_here(journeyman, project, monkeypatch):
     url = f"store.remote=file://{project.path}/mirror"
@@ -71,3 +79,26 @@ def test_push_and_pull_list_first_and_take_stages_and_ids(journeyman, project, m
 def test_push_and_pull_say_what_is_missing(journeyman, words):
     done = journeyman(*words)
     assert done.code == 2 and ("store.remote" in done.err or "not built yet" in done.err)
+
+
+def test_what_another_machine_pushed_meanwhile_is_not_built_again(execute, chain, project):
+    done = execute(chain())
+    remote = open_remote(f"file://{project.path}/mirror")
+    store = Store(project.path / "other")
+    plan = make_plan(chain(), store, remote=remote)
+    assert {node.status for node in plan.nodes.values()} == {"BUILD"}
+    push_all(remote, done.store, [node.stored for node in done.plan.nodes.values()], lambda _: None)
+    run = Run(plan, store, Loaded(chain(), [], {}), Screen())
+    assert run_plan(run) == 0
+    assert {(row["status"], row["reason"]) for row in run.record["stages"].values()} == {("HIT", f"from {remote.url}")}
+
+
+def test_a_damaged_remote_ends_the_run_before_anything_is_built(journeyman, project, monkeypatch):
+    url = f"store.remote=file://{project.path}/mirror"
+    journeyman("run", url, "store.push=true")
+    monkeypatch.setenv("JOURNEYMAN_STORE", str(project.path / "other"))
+    for file in (project.path / "mirror").glob("artifacts/toy/*/2*/model.txt"):
+        file.write_text("?")
+    done = journeyman("run", url)
+    assert done.code == 5 and "does not match its recorded hash" in done.err
+    assert not list((project.path / "other").glob("artifacts/toy/*/CURRENT"))
