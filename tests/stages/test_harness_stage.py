@@ -44,7 +44,7 @@ def test_every_item_is_held_out_and_counted(prepared, tmp_path):
 def test_a_metric_or_examples_that_are_not_there_end_the_command_before_training(prepared):
     with pytest.raises(ConfigError, match="metric=f1: task mine_choice has acc, acc_norm"):
         prepared("tasks/choice.yaml", metric="f1")
-    with pytest.raises(ConfigError, match="num_fewshot=3: task mine_last has no examples"):
+    with pytest.raises(ConfigError, match="task mine_last shows examples, and has none"):
         prepared("tasks/last.yaml", num_fewshot=3)
 
 

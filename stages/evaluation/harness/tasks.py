@@ -55,6 +55,11 @@ def load(tasks: str, num_fewshot: int = -1) -> Tasks:
     for name, task in found.tasks.items():
         _check(name, task)
         _set_shots(name, task, num_fewshot)
+        if is_path(tasks) and task.get_config("num_fewshot") and not _has_examples(task):
+            raise ConfigError(
+                f"task {name} shows examples, and has none but the items that are measured; its file needs a "
+                "training_split or another fewshot_split"
+            )
     return found
 
 
@@ -153,19 +158,15 @@ def _set_shots(name: str, task: "Task", num_fewshot: int) -> None:
         return
     if task.get_config("num_fewshot") == 0 and num_fewshot:
         raise ConfigError(f"num_fewshot={num_fewshot}: task {name} is one that shows no examples; leave it out")
-    if num_fewshot and not _has_examples(task):
-        raise ConfigError(
-            f"num_fewshot={num_fewshot}: task {name} has no examples but the items that are measured; its file needs a "
-            "fewshot_split or a training_split"
-        )
     task.set_config(key="num_fewshot", value=num_fewshot)
 
 
 def _has_examples(task: "Task") -> bool:
     """Whether examples come from elsewhere than from the items that are measured."""
-    shown = getattr(task, "fewshot_cfg", None)
-    own = shown is not None and (shown.split is not None or shown.samples is not None)
-    return own or task.has_training_docs() or (task.has_validation_docs() and task.has_test_docs())
+    shown, splits = task.fewshot_cfg, [task.config.test_split, task.config.validation_split]
+    if shown.split is not None:
+        return shown.split != next(split for split in splits if split is not None)
+    return shown.samples is not None or task.has_training_docs() or None not in splits
 
 
 def _source(task: "Task") -> str:

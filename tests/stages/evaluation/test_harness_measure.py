@@ -129,3 +129,19 @@ def test_every_adapter_of_the_chain_has_its_say(evaluated, base, sft, dpo):
     pages = Suite("harness", params={"tasks": "tasks/pages.yaml"})
     values = [evaluated(model, mine=pages)["mine"]["value"] for model in (base, sft.artifact, dpo.artifact)]
     assert len(set(values)) == 3
+
+
+def test_the_page_shows_a_task_and_a_suite_that_run(policy, folder):
+    import re
+    from pathlib import Path
+
+    import yaml
+
+    page = (Path(__file__).parents[3] / "docs" / "harness.md").read_text()
+    for name, text in re.findall(r"^```\w+ (\S+)\n(.*?)^```$", page, re.MULTILINE | re.DOTALL):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+    shown = yaml.safe_load((folder / "conf" / "experiment" / "exam.yaml").read_text())["eval"]["suites"]["exam"]
+    items = measured(policy, **{"path" if key == "tasks" else key: value for key, value in shown["params"].items()})
+    assert [item.reference for item in items] == ["Both who counted", "No"]
+    assert items[0].prompt.count("Question: ") == 3

@@ -74,8 +74,11 @@ def test_what_the_harness_cannot_use_is_told_with_the_file(folder, change, messa
 def test_examples_are_set_where_there_are_others_than_the_measured_items(folder):
     assert load("tasks/choice.yaml", 2).tasks["mine_choice"].config.num_fewshot == 2
     assert load("tasks/choice.yaml").tasks["mine_choice"].config.num_fewshot is None
-    with pytest.raises(ConfigError, match="mine_last has no examples but the items that are measured"):
+    refused = "shows examples, and has none but the items that are measured"
+    with pytest.raises(ConfigError, match=f"mine_last {refused}"):
         load("tasks/last.yaml", 1)
+    with pytest.raises(ConfigError, match=f"mine_last {refused}"):
+        load(rewrite(folder, "last", ("output_type", "num_fewshot: 1\nfewshot_split: test\noutput_type")))
     path = rewrite(folder, "choice", ("metadata:", "num_fewshot: 0\nmetadata:"))
     with pytest.raises(ConfigError, match="mine_choice is one that shows no examples"):
         load(path, 2)
