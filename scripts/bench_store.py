@@ -5,8 +5,9 @@
 
 The experiment `smoke` is built once. Then the store is filled with artifacts of a few bytes, ten in a row made from one
 another, and with records of runs of the same experiment that name them, half of them older than gc keeps. Each command
-is a process of its own, as a user starts it; its wall seconds are on the clock, the fastest of `--repeat` counts, and
-its processor seconds stand beside. Results go to benchmarks/store_cpu.json.
+is a process of its own, as a user starts it; the fastest of `--repeat` counts. `seconds` are on the clock, so nothing
+else may run; `processor_seconds` depend less on that, and `load` says how busy the machine was. Results go to
+benchmarks/store_cpu.json.
 """
 
 import argparse
@@ -98,6 +99,10 @@ def measure(folder: Path, repeat: int) -> dict[str, dict[str, float]]:
     return found
 
 
+def within(found: dict[str, dict[str, float]], measure: str) -> dict[str, bool]:
+    return {name: found[name][measure] <= most for name, most in LIMITS.items()}
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--artifacts", type=int, default=10_000)
@@ -117,13 +122,14 @@ def main() -> int:
     entry: dict[str, Any] = {
         "artifacts": options.artifacts, "runs": options.runs, "repeat": options.repeat,
         "smoke_alone": small, "full": large,
-        "limits_seconds": LIMITS, "within": {name: large[name]["seconds"] <= most for name, most in LIMITS.items()},
+        "limits_seconds": LIMITS, "within_by_clock": within(large, "seconds"),
+        "within_by_processor": within(large, "processor_seconds"),
         "cores": len(os.sched_getaffinity(0)), "load": os.getloadavg()[0], "python": platform.python_version(),
         "made": datetime.now(UTC).isoformat(timespec="minutes"),
     }  # fmt: skip
     if options.out.suffix == ".json":
         options.out.write_text(json.dumps(entry, indent=1) + "\n")
-    return 0 if all(entry["within"].values()) else 1
+    return 0 if all(entry["within_by_processor"].values()) else 1
 
 
 if __name__ == "__main__":

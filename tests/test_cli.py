@@ -41,7 +41,7 @@ def test_run_then_status_show_explain_and_nothing_to_do(journeyman):
     assert status["status"] == "HIT" and len(status["digest"]) == 64
     assert "value         8" in journeyman("show", "second").out
     assert journeyman("show", "second", "--json").json["id"] == status["id"]
-    assert "└─ model: second  toy  HIT" in journeyman("show").out
+    assert "├─ model: second  toy  HIT" in journeyman("show").out
     explained = journeyman("explain", "second", "stages.second.train.beta=0.2")
     assert "first cause: second: train.beta: 0.1 -> 0.2" in explained.out
     causes = journeyman("explain", "second", "stages.second.train.beta=0.2", "--json").json["causes"]
