@@ -148,5 +148,9 @@ def test_the_command_makes_it_a_stage_of_the_experiment(command, folder, tmp_pat
     assert "inputs: {policy: tuned}" in done.out and "BUILT   tuned" in done.out
     again = command(*words, "--as", "tuned", "--json", store=tmp_path / "store", cwd=tmp_path)
     assert again.json["stages"]["tuned"]["status"] == "HIT"
-    wrong = command("adopt", str(tmp_path), "experiment=smoke", store=tmp_path / "store", cwd=tmp_path)
+
+
+def test_the_command_wants_an_adapter_or_a_model(journeyman, tmp_path):
+    wrong = journeyman("adopt", str(tmp_path))
     assert wrong.code == 2 and "neither adapter_config.json (an adapter) nor config.json" in wrong.err
+    assert journeyman("adopt").code == 2
