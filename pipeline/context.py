@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pipeline.progress import Progress, memory, write
 from pipeline.schema import Tracker
 
 
@@ -54,10 +55,20 @@ class Context:
     tracker: Tracker = field(default_factory=Tracker)
     tracker_dir: Path = Path("wandb")
     sections: dict[str, Any] = field(default_factory=dict)
+    began: tuple[int, float] | None = None  # step and time of the first word on progress
 
     def record(self, section: str, value: Any) -> None:
         """Put `value` (JSON) into the manifest under `section`: data, probes, tracking, history ..."""
         self.sections[section] = value
+
+    def progress(self, step: int, total: int, **numbers: float) -> str:
+        """Say how far the stage is, for `status --follow`; the same in words. `numbers`: loss, tokens_per_second ..."""
+        now = time.time()
+        if self.began is None:
+            self.began = (step, now)
+        said = Progress(self.run_id, step, total, *self.began, now, memory(), numbers)
+        write(self.ckpt.parent, said)
+        return said.words()
 
     def log(self, message: str) -> None:
         """One line for people, on stderr and in the stage's log."""

@@ -35,6 +35,10 @@ class Screen:
     def say(self, text: str = "") -> None:
         print(redact(text), file=self.stream, flush=True)
 
+    def write(self, text: str) -> None:
+        """Text without an end of line, for what changes in place."""
+        print(redact(text), end="", file=self.stream, flush=True)
+
     def error(self, text: str) -> None:
         print(f"error: {redact(text)}", file=sys.stderr, flush=True)
 

@@ -1,6 +1,7 @@
 """`journeyman show`: the chain as a tree, each artifact above what it is made from; or all about one artifact."""
 
 import argparse
+import json
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -10,13 +11,15 @@ from pipeline.planned import first_fold, plan_of, require_stage
 
 if TYPE_CHECKING:
     from pipeline.graph import Nodes
-    from pipeline.store import Stored
+    from pipeline.store import Store, Stored
 
 
 def show(options: argparse.Namespace, screen: Screen) -> tuple[int, Any]:
     loaded, store, plan = plan_of(options, options.overrides)
     for line in first_fold((loaded, store, plan)):
         screen.say(line)
+    if options.lineage and not options.names:
+        raise ConfigError(f"show --lineage {options.lineage} needs a stage: {', '.join(plan.nodes)}")
     if not options.names:
         screen.say(f"{plan.experiment.name} in {store.root}")
         for line in tree(plan.nodes, _ends(plan.nodes), screen):
@@ -27,11 +30,21 @@ def show(options: argparse.Namespace, screen: Screen) -> tuple[int, Any]:
     stored = plan.nodes[name].stored
     if stored is None:
         raise ConfigError(f"{name} is not built with this configuration; `journeyman run` builds it")
+    if options.lineage:
+        return _lineage(options.lineage, screen, store, stored)
     _artifact(screen, stored)
     screen.say()
     for line in tree(plan.nodes, [name], screen):
         screen.say(line)
     return 0, dict(stored.manifest)
+
+
+def _lineage(form: str, screen: Screen, store: "Store", stored: "Stored") -> tuple[int, Any]:
+    from pipeline.lineage import lineage, mermaid
+
+    found = lineage(store, stored)
+    screen.say(mermaid(found) if form == "mermaid" else json.dumps(found, indent=1))
+    return 0, found
 
 
 def _ends(nodes: "Nodes") -> list[str]:

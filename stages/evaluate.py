@@ -80,7 +80,8 @@ class Evaluate(Stage):
             ctx.record("known", reused)
             ctx.log(f"known of this model, from {ctx.cache / 'results'}: {', '.join(reused)}")
         policy = _loaded(ctx, timing) if len(reused) < len(found) else None
-        for name, suite in config.suites.items():
+        for number, (name, suite) in enumerate(config.suites.items()):
+            ctx.progress(number, len(config.suites))
             if found[name] is None:
                 start = time.perf_counter()
                 found[name] = measure(name, suite, policy, rows[name], config.runtime.micro_batch, others(suite, ctx))

@@ -308,6 +308,7 @@ def _train(ctx: Context, learner: "Learner", start: int, total: int) -> None:
                 tracker.log({k: v for k, v in entry.items() if k != "update"}, step=number)
             if (number + 1) % ctx.config.runtime.logging_steps == 0 or number + 1 == total:
                 ctx.log(_line(entry, total))
+                ctx.progress(number + 1, total, reward=entry["reward"])
             if (number + 1) % every == 0 or number + 1 == total:
                 resume.save(learner, ctx.ckpt, number + 1)
     (ctx.out / "samples.jsonl").write_bytes(samples.read_bytes())

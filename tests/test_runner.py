@@ -45,8 +45,8 @@ def test_run_json_says_what_happened(chain, execute, project):
     saved = json.loads((project.store / "runs" / "chain" / "latest" / "run.json").read_text())
     assert saved == result.record
     assert set(saved) == {
-        "run_id", "experiment", "overrides", "sweep", "resolved_config", "folds", "started", "finished", "seconds",
-        "engine_seconds", "exit", "stages", "gates",
+        "run_id", "experiment", "overrides", "sweep", "resolved_config", "folds", "process", "started", "finished",
+        "seconds", "engine_seconds", "exit", "stages", "gates",
     }  # fmt: skip
     entry = saved["stages"]["first"]
     assert set(entry) == {"kind", "id", "attempt", "digest", "status", "reason", "path", "seconds", "produces"}

@@ -142,7 +142,7 @@ def fit(ctx: Context, policy: Policy, trainer: "Trainer", tokens: int) -> dict[s
     started = time.monotonic()
     with tracked(ctx) as run:
         trainer.remove_callback(PrinterCallback)
-        trainer.add_callback(_progress(ctx, run))
+        trainer.add_callback(_progress(ctx, run, tokens * float(trainer.args.num_train_epochs)))
         trainer.train(resume_from_checkpoint=str(newest) if newest else None)
     seconds = time.monotonic() - started
     state = trainer.state
@@ -180,10 +180,15 @@ def _whole(state: Path) -> bool:
     return True
 
 
-def _progress(ctx: Context, run: Any) -> Any:
+def _progress(ctx: Context, run: Any, tokens: float) -> Any:
+    """Logs the loss and tells how far the training is. `tokens`: of the whole training."""
     from transformers import TrainerCallback
 
     class Progress(TrainerCallback):
+        def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            ctx.began = (state.global_step, time.time())
+            ctx.progress(state.global_step, state.max_steps)
+
         def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
             control.should_log |= state.global_step == state.max_steps  # a short run has a loss too
 
@@ -203,9 +208,23 @@ def _progress(ctx: Context, run: Any) -> Any:
                         f"the loss became NaN or infinite by step {state.global_step}; "
                         "lower train.learning_rate or look at the data"
                     )
-                ctx.log(f"step {state.global_step}/{state.max_steps} loss {float(logs['loss']):.4f}")
+                numbers = {"loss": float(logs["loss"]), **_speed(ctx, state, tokens), **_gpu_bytes()}
+                ctx.log(ctx.progress(state.global_step, state.max_steps, **numbers))
 
     return Progress()
+
+
+def _speed(ctx: Context, state: Any, tokens: float) -> dict[str, float]:
+    assert ctx.began is not None
+    start, begin = ctx.began
+    done, seconds = state.global_step - start, time.time() - begin
+    return {"tokens_per_second": tokens * done / max(1, state.max_steps) / seconds} if done and seconds else {}
+
+
+def _gpu_bytes() -> dict[str, float]:
+    import torch
+
+    return {"gpu_bytes": float(torch.cuda.memory_allocated())} if torch.cuda.is_initialized() else {}
 
 
 def _publish(ctx: Context, policy: Policy, trainer: "Trainer") -> None:
