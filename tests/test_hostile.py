@@ -10,7 +10,6 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from conftest import EXPERIMENT
 from store_toys import build
 
 from pipeline import compose
@@ -53,7 +52,6 @@ def attack(journeyman, project, tmp_path_factory, monkeypatch):
 KEY = "0123456789abcdef0123456789abcdef01234567"
 
 
-HEAD = EXPERIMENT.partition("name: chain")[0]
 PARTS = {
     "name": "name: bad",
     "data": "data: {facts: {files: [facts.jsonl]}}",
@@ -67,7 +65,8 @@ def experiment(attack, text):
     said = {line.partition(":")[0] for line in text.splitlines()}
     parts = [part for key, part in PARTS.items() if key not in said]
     file = attack.path / "conf" / "experiment" / "bad.yaml"
-    file.write_text("\n".join([HEAD, "budget: none", *parts, text, ""]))
+    head = file.with_name("chain.yaml").read_text().partition("name: chain")[0]
+    file.write_text("\n".join([head, "budget: none", *parts, text, ""]))
 
 
 # -- configs are data ---------------------------------------------------------------------------------------------
@@ -147,7 +146,7 @@ def test_a_hostile_override_is_refused(attack, word):
     (attack.path / "evil").mkdir()
     (attack.path / "evil" / "__init__.py").write_text(f"open({MARK!r}, 'w')\n")
     if word.startswith("experiment="):
-        (attack.path / "bad.yaml").write_text(EXPERIMENT)
+        shutil.copy(attack.path / "conf" / "experiment" / "chain.yaml", attack.path / "bad.yaml")
     done = attack("run", word, experiment=None if word.startswith("experiment=") else "chain")
     assert done.code == 2 and WORDS[word] in done.text
 

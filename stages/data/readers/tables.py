@@ -139,7 +139,7 @@ def parquet(source: Source) -> Iterator[tuple[int, Any]]:
     with seekable(source) as file:
         try:
             table = pq.ParquetFile(file)
-            taken = _rows_at_a_time(source, table.metadata, file.size())
+            taken = _rows_at_a_time(source, table.metadata, file.seek(0, 2) or file.tell())
             yield from numbered(table.iter_batches(batch_size=taken), source, file)
         except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
             raise unreadable(source, "Parquet file", error) from error
