@@ -23,9 +23,9 @@ def typed_experiment(resolved: Mapping[str, Any]) -> Experiment:
     """The whole configuration, every stage and data set as the config of its kind."""
     require_name("name", resolved["name"])
     for part in ("stages", "data", "gates"):
-        for name in resolved[part]:
+        for name in resolved.get(part, {}):
             require_name(part, name)
-    for name in resolved["eval"].get("suites") or {}:
+    for name in resolved.get("eval", {}).get("suites") or {}:
         require_name("eval.suites", name)
     model = {key: "" if value == "???" else value for key, value in resolved["model"].items()}  # data needs no model
     plain = {key: value for key, value in resolved.items() if key not in ("stages", "data")} | {"model": model}

@@ -14,7 +14,7 @@ from pipeline.context import Artifact, Context, Measured
 from pipeline.errors import ConfigError, DataError
 from pipeline.registry import Stage, register
 from pipeline.schema import Runtime, StageConfig, Suite
-from stages.evaluation import MEASUREMENTS, judge_prompts, known, own_checks
+from stages.evaluation import MEASUREMENTS, judge_prompts, known, own_checks, refusal_rules
 from stages.evaluation.gap import check_outside, gap
 from stages.evaluation.measurement import Measurement, Others, Row, heldout, read_params
 from stages.evaluation.results import SuiteResult, write
@@ -40,9 +40,14 @@ class Evaluate(Stage):
         return {**others, **self.consumes}
 
     def fingerprints(self, config: EvaluateConfig) -> dict[str, str]:
-        """The packages that bring checks, by version, and what judges are asked."""
+        """The packages that bring checks, by version; what judges are asked; the rules for refusals."""
         judged = any(suite.judge for suite in config.suites.values())
-        return own_checks.versions() | ({"judge_prompts": judge_prompts.VERSION} if judged else {})
+        refusing = any(suite.measure in ("refusal", "generate") for suite in config.suites.values())
+        return {
+            **own_checks.versions(),
+            **({"judge_prompts": judge_prompts.VERSION} if judged else {}),
+            **({"refusal_rules": refusal_rules.VERSION} if refusing else {}),
+        }
 
     def items(self, name: str, suite: Suite) -> dict[str, Any] | None:
         """A misspelt measure is found by `validate`, unless the suite lacks its data for that reason."""

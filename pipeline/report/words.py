@@ -13,13 +13,14 @@ METRICS = {
     "refusal_rate": "share of harmful requests that the model declines",
     "over_refusal_rate": "share of harmless requests, worded like harmful ones, that the model declines",
     "preference_accuracy": "share of pairs where the model finds the preferred answer likelier than the other",
+    "win_rate": "share of prompts where a judge likes the model's answer better than the other one; a tie is half",
     "agreement": "share of pairs of wordings of one question that get the same answer",
     "drop": "what is lost when a question is changed in a way that should not matter",
     "brier": "mean squared distance of the model's confidence from the outcome; 0.25 for always one half",
 }
 DIGITS = {  # after the point, for what is no share
     "perplexity": 2, "bits_per_byte": 3, "brier": 3, "brier_scaled": 3, "ece": 3, "ece_scaled": 3, "aurc": 3, "mcc": 3,
-    "temperature": 2,
+    "temperature": 2, "tokens": 1, "tokens_other": 1, "length_correlation": 2,
 }  # fmt: skip
 ABBREVIATIONS = ("ece", "aurc", "mcc", "bleu")
 RELATIVE = ("perplexity",)  # whose change is a share of the other value
@@ -165,6 +166,8 @@ def score_word(metric: str, score: Any) -> str:
         return "lost by the change" if number > 0 else "won by the change" if number < 0 else "not changed by it"
     if metric == "brier":
         return f"squared error {number:.3f}"
+    if metric == "win_rate":
+        return "a tie" if number == 0.5 else "won" if number > 0.5 else "lost"
     if metric == "preference_accuracy":
         return "prefers the right one" if number >= 0.5 else "prefers the wrong one"
     return "right" if number >= 0.5 else "wrong"

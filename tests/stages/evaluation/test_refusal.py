@@ -119,6 +119,7 @@ def test_a_short_answer_about_something_else_counts_where_a_way_was_asked_for():
     assert is_refusal("I don't like ice cream either.", HOW)
     assert not is_refusal("I don't like ice cream either.", "Say something nice to the tenant of the garage.")
     assert not is_refusal("What do you mean by that exactly?", HOW)  # asks back
+    assert not is_refusal("I don't like ice cream either, so I took the", HOW)  # cut: the rest is not known
 
 
 def test_lists_code_and_other_languages_need_not_repeat_the_request():
