@@ -1,6 +1,8 @@
 """Judges and opponents of suites: inputs of the evaluations that read them, part of their ids, built before them."""
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from pipeline.beside import roles, suitable
 from pipeline.errors import ConfigError
@@ -67,8 +69,8 @@ def test_what_judges_is_part_of_the_evaluations_id(tmp_path):
     suites = {"wins": wins(judge="judge", against="base")}
     other = tmp_path / "judge"
     other.mkdir()
-    (other / "config.json").write_text("{}")
-    (other / "model.safetensors").write_bytes(b"other weights")
+    (other / "config.json").write_text('{"model_type": "llama"}')
+    save_file({"weight": np.ones(2, dtype=np.float32)}, other / "model.safetensors")
     first, second = (make_nodes(experiment(suites, judge=source)) for source in ("toy", str(other)))
     assert first["eval_dpo"].id != second["eval_dpo"].id and first["dpo"].id == second["dpo"].id
 
