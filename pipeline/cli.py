@@ -27,7 +27,7 @@ from pipeline.planned import (
     require_stage,
     store_of,
 )  # fmt: skip
-from pipeline.redaction import redact
+from pipeline.redaction import redacted
 from pipeline.remote_verb import pull, push
 from pipeline.retraining.verbs import promote, retrain
 from pipeline.show_verb import show
@@ -36,9 +36,10 @@ from pipeline.store_verb import store
 if TYPE_CHECKING:
     from pipeline.store import Store, Stored
 
+ANY = sys.maxsize
 # How many names a verb takes at most.
 NAMES = {"explain": 1, "show": 1, "pins": 3, "data": 2, "eval": 2, "store": 1, "promote": 1, "adopt": 1, "pull": 1}
-NAMES |= {"compare": 99, "push": 99}
+NAMES |= {"compare": ANY, "push": ANY}
 
 USAGE = """journeyman VERB [overrides...] [options]
 
@@ -74,7 +75,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     finally:
         signal.signal(signal.SIGTERM, before)
     if options.json:
-        print(redact(json.dumps(document, indent=1)))
+        print(json.dumps(redacted(document), indent=1))
     return code
 
 

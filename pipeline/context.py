@@ -55,6 +55,7 @@ class Context:
     tracker: Tracker = field(default_factory=Tracker)
     tracker_dir: Path = Path("wandb")
     sections: dict[str, Any] = field(default_factory=dict)
+    forced: bool = False  # a person wants it built anew: what was found out before must not stand in
     began: tuple[int, float] | None = None  # step and time of the first word on progress
 
     def record(self, section: str, value: Any) -> None:

@@ -7,19 +7,13 @@ from typing import Any
 from pipeline.config import Loaded
 from pipeline.context import Measured
 from pipeline.errors import ConfigError
-from pipeline.graph import Node, above
+from pipeline.graph import Node, above, trained_on
 from pipeline.planner import Plan, make_plan
 from pipeline.store import Store
 from pipeline.typed import typed_experiment
 
 SHARES = (0.25, 0.5)  # the whole is there already
 SUFFIX = "curve"  # of the experiment's name, so that its latest run stays what it is
-
-
-def trained_on(node: Node) -> dict[str, str]:
-    """role -> data set, without those on which the stage only measures itself."""
-    only = set(node.kind.stage().measures(node.config)) - {"train"}
-    return {role: name for role, name in node.data.items() if role not in only}
 
 
 def plan_point(loaded: Loaded, store: Store, node: Node, share: float) -> tuple[Loaded, Plan]:

@@ -78,4 +78,7 @@ def sentence(finding: Mapping[str, Any]) -> str:
 
 
 def duration(seconds: float) -> str:
-    return f"{seconds:.1f} s" if seconds < 90 else f"{int(seconds) // 60} min {int(seconds) % 60} s"
+    minutes = int(seconds) // 60
+    if minutes >= 60:
+        return f"{minutes // 60} h {minutes % 60} min"
+    return f"{seconds:.1f} s" if seconds < 90 else f"{minutes} min {int(seconds) % 60} s"

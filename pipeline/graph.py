@@ -185,7 +185,7 @@ def _checks(experiment: Experiment, stages: Nodes) -> Nodes:
         sets = {role: used for role, (_, used) in upstream.items()}
         plain = {
             "kind": "contract", "inputs": {"start": "base"},
-            "data": {**sets, **_trained_on(stages[name]), **measured, **samples},
+            "data": {**sets, **trained_on(stages[name]), **measured, **samples},
             "after": [node.kind.name for node in before], **asked[name], "contract": contract,
         }  # fmt: skip
         config = typed(f"stages.{name}", kind("contract").config, plain)
@@ -200,7 +200,7 @@ def _upstream(before: Sequence[Node]) -> dict[str, tuple[Node, str]]:
     """role -> (stage, data set) for all that earlier stages were trained on; `upstream:sft`: by the nearest sft."""
     found: dict[str, tuple[Node, str]] = {}
     for node in before:
-        for role, used in _trained_on(node).items():
+        for role, used in trained_on(node).items():
             name = f"{UPSTREAM}{node.kind.name}"
             found[f"{UPSTREAM}{node.name}.{role}" if role != "train" or name in found else name] = node, used
     return found
@@ -214,7 +214,7 @@ def _own_measures(stages: Nodes) -> list[str]:
     ]  # fmt: skip
 
 
-def _trained_on(node: Node) -> dict[str, str]:
+def trained_on(node: Node) -> dict[str, str]:
     """role -> data set, without those that a stage only measures itself on."""
     only = set(node.kind.stage().measures(node.config)) - {"train"}
     return {role: name for role, name in node.data.items() if role not in only}

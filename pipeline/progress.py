@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pipeline.display import duration
+
 FILE = "progress.json"
 PAGE = os.sysconf("SC_PAGE_SIZE")
 
@@ -38,7 +40,7 @@ class Progress:
         if "tokens_per_second" in self.numbers:
             found.append(f"{self.numbers['tokens_per_second']:,.0f} tokens/s")
         if self.left:
-            found.append(f"{_duration(self.left)} left")
+            found.append(f"{duration(self.left)} left")
         found.append(f"{self.memory / 2**30:.1f} GiB")
         if "gpu_bytes" in self.numbers:
             found.append(f"{self.numbers['gpu_bytes'] / 2**30:.1f} GiB on the GPU")
@@ -65,10 +67,3 @@ def read(work: Path, run_id: str) -> Progress | None:
 def memory() -> int:
     """Bytes of memory that this process holds now."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * PAGE
-
-
-def _duration(seconds: float) -> str:
-    minutes, hours = int(seconds) // 60, int(seconds) // 3600
-    if hours:
-        return f"{hours} h {minutes % 60} min"
-    return f"{minutes} min {int(seconds) % 60} s" if minutes else f"{seconds:.0f} s"

@@ -44,10 +44,15 @@ def redacted(value: Any) -> Any:
     if isinstance(value, str):
         return redact(value)
     if isinstance(value, Mapping):
-        return {redact(key) if isinstance(key, str) else key: redacted(item) for key, item in value.items()}
+        return {redact(key) if isinstance(key, str) else key: _named(key, item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [redacted(item) for item in value]
     return value
+
+
+def _named(key: Any, item: Any) -> Any:
+    """The item under this key: a text is a secret also for what it is called."""
+    return GONE if isinstance(item, str) and SETTING.fullmatch(f"{key}={item}") else redacted(item)
 
 
 def refuse_secrets(value: Any, where: str = "") -> None:

@@ -87,6 +87,7 @@ def run_stage(spec: Mapping[str, Any]) -> tuple[dict[str, float], dict[str, Any]
         cache=Path(spec["cache"]),
         tracker=Tracker(**spec["tracker"]),
         tracker_dir=Path(spec["tracker_dir"]),
+        forced=spec["basis"]["forced"],
     )
     metrics = dict(found.stage().run(ctx) or {})
     ctx.record("peak_bytes", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)

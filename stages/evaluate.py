@@ -3,7 +3,7 @@
 import hashlib
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
@@ -79,7 +79,7 @@ class Evaluate(Stage):
         config: EvaluateConfig = ctx.config
         rows = {name: suite_rows(name, suite, ctx) for name, suite in config.suites.items()}
         files = {name: known_file(suite, ctx) for name, suite in config.suites.items()}
-        found = {name: known.read(file, name) for name, file in files.items()}
+        found = {name: None if ctx.forced else known.result(file, name) for name, file in files.items()}
         ctx.record("timing", timing := {"load_seconds": 0.0, "suites": dict.fromkeys(found, 0.0)})
         if reused := [name for name, result in found.items() if result]:
             ctx.record("known", reused)
@@ -90,7 +90,8 @@ class Evaluate(Stage):
             if found[name] is None:
                 start = time.perf_counter()
                 found[name] = measure(name, suite, policy, rows[name], config.runtime.micro_batch, others(suite, ctx))
-                known.keep(files[name], found[name])
+                found[name].finite()
+                known.keep(files[name], asdict(found[name]))
                 timing["suites"][name] = round(time.perf_counter() - start, 3)
                 ctx.log(f"{name}: {len(rows[name])} items in {timing['suites'][name]:.1f} s")
         return write(list(found.values()), ctx.out)
@@ -153,7 +154,7 @@ def opened(ctx: Context, artifact: Artifact) -> "Policy":
 def others(suite: Suite, ctx: Context) -> Others:
     """The suite's judge and opponent, to be loaded as the measured model is."""
     named = {key: ctx.inputs[role_of(key, name)] if (name := getattr(suite, key)) else None for key in (JUDGE, AGAINST)}
-    return Others(ctx.inputs["model"], named[JUDGE], named[AGAINST], partial(opened, ctx), ctx.cache)
+    return Others(ctx.inputs["model"], named[JUDGE], named[AGAINST], partial(opened, ctx), ctx.cache, ctx.forced)
 
 
 def suite_rows(name: str, suite: Suite, ctx: Context) -> list[Row]:

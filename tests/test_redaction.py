@@ -102,6 +102,18 @@ def test_a_config_may_hold_none(hidden):
         assert value not in str(caught.value)
 
 
+def test_what_is_called_a_secret_is_one():
+    assert redacted({"password": "hunter2hunter2", "key": "train.beta"}) == {
+        "password": "[redacted]",
+        "key": "train.beta",
+    }
+
+
+def test_a_document_stays_a_document_whatever_is_taken_out_of_it(journeyman):
+    wrong = journeyman("run", "stages.frist.seed='-----BEGIN RSA PRIVATE KEY----- MIIE'", "--json")
+    assert wrong.json["exit"] == 2 and "MIIE" not in wrong.out + wrong.err
+
+
 # -- where it would stand ---------------------------------------------------------------------------------------------
 def test_a_run_leaves_none_anywhere(journeyman, project, hidden, monkeypatch):
     """On the command line, printed by a stage, in an error, in a folder's name: not in a single file, nor on screen."""

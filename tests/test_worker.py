@@ -25,6 +25,7 @@ def spec(project):
         "config": asdict(config), "inputs": {"policy": base}, "data": {}, "lineage": [base], "out": str(folders["out"]),
         "ckpt": str(folders["ckpt"]), "cache": str(project.path / "cache"), "cwd": str(project.path),
         "tracker": asdict(Tracker()), "tracker_dir": "wandb", "gpu": None,
+        "basis": {"inputs": {}, "forced": False},
     }  # fmt: skip
 
 

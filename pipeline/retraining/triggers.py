@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from pipeline.context import Artifact
+from pipeline.fingerprint import digest_code
 from pipeline.identity import artifact_id, canonical
 from pipeline.manifest import read_json, write_json
 from pipeline.planner import Plan
@@ -148,7 +149,10 @@ def _measured(case: Situation, sample: str, trained: Sequence[Artifact]) -> dict
     """feature -> {psi, chance}; remembered for as long as neither side changes."""
     config = case.plan.experiment.data[sample]
     stage = kind(config.kind).stage()
-    sides = {"sample": [canonical(config), stage.fingerprints(config)], "trained": [one.digest for one in trained]}
+    sides = {
+        "sample": [canonical(config), stage.fingerprints(config)], "trained": [one.digest for one in trained],
+        "code": digest_code(type(stage).__module__),
+    }  # fmt: skip
     memory = case.store.cache / "drift" / f"{artifact_id(sides)}.json"
     if memory.exists():
         return dict(read_json(memory))

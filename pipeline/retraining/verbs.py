@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.display import Screen
 from pipeline.errors import Busy, ConfigError, JourneymanError
+from pipeline.guard import Answer
 from pipeline.planned import Planned, announce, opened_folds, plan_of
 
 if TYPE_CHECKING:
     from pipeline.retraining.summary import Outcome
     from pipeline.retraining.triggers import Situation
     from pipeline.store import Store
-
-Answer = tuple[int, Any]
 
 
 def retrain(options: argparse.Namespace, screen: Screen) -> Answer:

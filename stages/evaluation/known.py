@@ -29,30 +29,37 @@ def file_of(
         "others": {role: artifact and _named(artifact) for role, artifact in others.items()},
         "packages": dict(packages), "code": digest_code("stages.evaluate"),
     }  # fmt: skip
+    return place(cache / "results", said)
+
+
+def place(folder: Path, said: Any) -> Path:
+    """The file of what is decided by the JSON value `said`."""
     digest = hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
-    return cache / "results" / digest[:2] / f"{digest[2:34]}.json"
+    return folder / digest[:2] / f"{digest[2:34]}.json"
 
 
 def _named(artifact: Artifact) -> list[str]:
     return [artifact.id, artifact.digest]
 
 
-def read(file: Path, name: str) -> SuiteResult | None:
+def result(file: Path, name: str) -> SuiteResult | None:
     """The kept result, under this name of the suite; None where there is none, or a damaged one."""
+    found = read(file)
+    return found and SuiteResult(**{**found, "name": name, "items": [Scored(**item) for item in found["items"]]})
+
+
+def read(file: Path) -> Any:
+    """What `keep` wrote there; None where that is nothing, or damaged."""
     try:
         digest, _, body = file.read_text(encoding="utf-8").partition("\n")
     except (OSError, UnicodeDecodeError):
         return None
-    if hashlib.sha256(body.encode()).hexdigest() != digest:
-        return None
-    found: dict[str, Any] = json.loads(body)
-    return SuiteResult(**{**found, "name": name, "items": [Scored(**item) for item in found["items"]]})
+    return json.loads(body) if hashlib.sha256(body.encode()).hexdigest() == digest else None
 
 
-def keep(file: Path, result: SuiteResult) -> None:
-    """Write the result, whole or not at all. StageFailed for one with a score that is no number."""
-    result.finite()
-    body = json.dumps(asdict(result), ensure_ascii=False)
+def keep(file: Path, value: Any) -> None:
+    """Write a JSON value with its hash, whole or not at all."""
+    body = json.dumps(value, ensure_ascii=False)
     file.parent.mkdir(parents=True, exist_ok=True)
     part = file.with_suffix(f".{os.getpid()}")
     part.write_text(f"{hashlib.sha256(body.encode()).hexdigest()}\n{body}", encoding="utf-8")

@@ -47,6 +47,7 @@ class Others:
     against: Artifact | None  # of the suite's `against`
     open: Callable[[Artifact], "Policy"]
     cache: Path  # of the store; see `Context.cache`
+    forced: bool = False  # see `Context.forced`
 
 
 class Measurement:

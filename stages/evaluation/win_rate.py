@@ -4,17 +4,15 @@ The other answer is that of the suite's `against`, or stands in a column of the 
 a reward model, or a model that compares both answers in both orders (`judge.py`).
 """
 
-import hashlib
-import json
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pipeline.errors import ConfigError, DataError
+from pipeline.fingerprint import digest_code
+from stages.evaluation import known
 from stages.evaluation.intervals import Places, clustered, mean_of
 from stages.evaluation.judge import Verdict, Written, by_model, by_reward, is_reward
 from stages.evaluation.measurement import Measurement, Others, Row, Scored, at_least, scored
@@ -98,23 +96,12 @@ def _answers(
 ) -> list[Written]:  # fmt: skip
     """The model's answers: from the store's cache where an evaluation wrote them before, else written now."""
     said = [model.id, model.digest, device, params.max_new_tokens, [row["prompt"] for row in rows]]
-    file = others.cache / "answers" / f"{hashlib.sha256(json.dumps(said).encode()).hexdigest()[:32]}.json"
-    if len(known := _read(file)) == len(rows):
-        return known
-    found = written(opened(), rows, params.max_new_tokens, micro_batch)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    part = file.with_suffix(f".{os.getpid()}")
-    part.write_text(json.dumps([[answer.text, answer.tokens, answer.ended] for answer in found]), encoding="utf-8")
-    part.replace(file)
-    return found
-
-
-def _read(file: Path) -> list[Written]:
-    """Nothing of a file that is not there or was damaged."""
-    try:
-        return [Written(*answer) for answer in json.loads(file.read_text(encoding="utf-8"))]
-    except (OSError, ValueError, TypeError):
-        return []
+    file = known.place(others.cache / "answers", [*said, digest_code("stages.evaluation.win_rate")])
+    kept = None if others.forced else known.read(file)
+    if kept is None:
+        found = written(opened(), rows, params.max_new_tokens, micro_batch)
+        known.keep(file, kept := [[answer.text, answer.tokens, answer.ended] for answer in found])
+    return [Written(*answer) for answer in kept]
 
 
 def written(policy: "Policy", rows: list[Row], max_new_tokens: int, micro_batch: int) -> list[Written]:

@@ -59,7 +59,7 @@ def base(tmp_path_factory):
 def evaluate(base, tmp_path):
     """evaluate(suites, data, micro_batch) -> (metrics, folder of the results, the context)."""
 
-    def run(suites, data=DATA, micro_batch=0, name="out", cache=None):
+    def run(suites, data=DATA, micro_batch=0, name="out", cache=None, forced=False):
         sets = {}
         for key, rows in data.items():
             (tmp_path / key / "data").mkdir(parents=True, exist_ok=True)
@@ -70,6 +70,7 @@ def evaluate(base, tmp_path):
         )
         out, ckpt, cache = tmp_path / name, tmp_path / "ckpt", cache or tmp_path / f"cache_{name}"
         ctx = Context("r", "e", "eval_base", "i", config, {"model": base}, sets, {base.id: base}, out, ckpt, cache)
+        ctx.forced = forced
         return Evaluate().run(ctx), out / "results", ctx
 
     return run
@@ -123,6 +124,8 @@ def test_other_items_and_a_damaged_result_are_measured(evaluate, tmp_path, monke
     for file in (cache / "results").rglob("*.json"):
         file.write_text(file.read_text().replace("perplexity", "perplexitx"))
     _, _, ctx = evaluate(suites, name="damaged", cache=cache)
+    assert "known" not in ctx.sections
+    _, _, ctx = evaluate(suites, name="forced", cache=cache, forced=True)
     assert "known" not in ctx.sections
     monkeypatch.setattr("stages.evaluation.known.digest_code", lambda module: "other code")
     _, _, ctx = evaluate(suites, name="code", cache=cache)

@@ -1,6 +1,5 @@
 """Win rate: verdicts of judges in both positions, mirrored sides, ties, lengths, and what is refused."""
 
-import json
 from types import SimpleNamespace
 
 import numpy as np
@@ -220,10 +219,12 @@ def test_answers_are_written_once_and_shared(policy, tmp_path, monkeypatch):
                         lambda one: opened.append(one.id) or policy, tmp_path)  # fmt: skip
         first = WinRate().run_beside(policy, ROWS, asked, 0, others)
     assert len(counted) == 3 and opened == ["start"]  # equal answers: no judge is loaded
-    for file in (tmp_path / "answers").iterdir():
-        file.write_text(json.dumps([["torn"]]))
+    for file in (tmp_path / "answers").rglob("*.json"):
+        file.write_text(file.read_text().replace("false", "true").replace("[", "[ ", 1))
     assert WinRate().run_beside(policy, ROWS, asked, 0, others) == first  # a damaged file is written anew
     assert len(counted) == 5
+    WinRate().run_beside(policy, ROWS, asked, 0, replace(others, forced=True))
+    assert len(counted) == 7  # `--force` asks for answers anew
 
 
 # -- what is refused ----------------------------------------------------------------------------------------------
