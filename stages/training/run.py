@@ -215,10 +215,11 @@ def _progress(ctx: Context, run: Any, tokens: float) -> Any:
 
 
 def _speed(ctx: Context, state: Any, tokens: float) -> dict[str, float]:
+    """Nothing where the stage writes its answers itself, so that nobody knows their tokens before."""
     assert ctx.began is not None
     start, begin = ctx.began
     done, seconds = state.global_step - start, time.time() - begin
-    return {"tokens_per_second": tokens * done / max(1, state.max_steps) / seconds} if done and seconds else {}
+    return {"tokens_per_second": tokens * done / max(1, state.max_steps) / seconds} if tokens and done and seconds else {}
 
 
 def _gpu_bytes() -> dict[str, float]:

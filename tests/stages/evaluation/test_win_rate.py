@@ -1,5 +1,6 @@
 """Win rate: verdicts of judges in both positions, mirrored sides, ties, lengths, and what is refused."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -125,8 +126,6 @@ def test_likelihoods_are_those_of_one_plain_pass(policy, reference):
 
 
 def test_what_a_judge_cannot_read_is_said(capped, policy):
-    from dataclasses import replace
-
     limit = capped.model.config.max_position_embeddings
     rows = [{"id": "long", "prompt": ROWS[0]["prompt"]}]
     judging = replace(capped, tokenizer=policy.tokenizer)

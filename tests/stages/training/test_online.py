@@ -211,7 +211,7 @@ def stop_after(step, call):
 
     real = run._progress
     try:
-        run._progress = lambda ctx, tracker: Stop()
+        run._progress = lambda ctx, tracker, tokens: Stop()
         call()
     finally:
         run._progress = real
