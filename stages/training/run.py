@@ -215,7 +215,7 @@ def _progress(ctx: Context, run: Any, tokens: float) -> Any:
 
 
 def _speed(ctx: Context, state: Any, tokens: float) -> dict[str, float]:
-    """Nothing where the stage writes its answers itself, so that nobody knows their tokens before."""
+    """Nothing where the stage writes its answers itself: nobody knows their tokens before."""
     assert ctx.began is not None
     start, begin = ctx.began
     done, seconds = state.global_step - start, time.time() - begin
