@@ -219,7 +219,9 @@ def _speed(ctx: Context, state: Any, tokens: float) -> dict[str, float]:
     assert ctx.began is not None
     start, begin = ctx.began
     done, seconds = state.global_step - start, time.time() - begin
-    return {"tokens_per_second": tokens * done / max(1, state.max_steps) / seconds} if tokens and done and seconds else {}
+    if not (tokens and done and seconds):
+        return {}
+    return {"tokens_per_second": tokens * done / max(1, state.max_steps) / seconds}
 
 
 def _gpu_bytes() -> dict[str, float]:
