@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import absl.logging
 import pytest
 from bench import base, bench, chat_data, domain, dpo, pair_data, rows, sft, tokenizer  # noqa: F401 (fixtures)
 from hypothesis import settings
@@ -16,6 +17,10 @@ from pipeline.schema import Evaluation, Experiment, ModelConfig, StoreConfig, Su
 
 settings.register_profile("journeyman", deadline=None, max_examples=60)  # a busy machine is no failure
 settings.load_profile("journeyman")
+
+# absl, which rouge-score brings, keeps the stderr of its import and closes it when a library configures logging anew
+# (submitit does): that must not be the file in which pytest captures a whole session.
+absl.logging.get_absl_handler().python_handler.setStream(sys.__stderr__)
 
 EXPERIMENT = """# @package _global_
 defaults:
