@@ -142,7 +142,10 @@ def test_an_interrupted_sweep_ends_with_130_and_the_same_command_continues(journ
     line = [sys.executable, HERE / "toy_command.py", "run", "-m", "experiment=chain", *LOCAL, "stages.first.add=1,2"]
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     streams = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-    sweep = subprocess.Popen(line, env=env, start_new_session=True, **streams)
+    sweep = subprocess.Popen(
+        line, env=env, start_new_session=True, **streams,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # a background job ignores it
+    )  # fmt: skip
     waiting = set()
     for said in sweep.stdout:
         waiting |= {said[:8]} if "starts at step 0" in said else set()

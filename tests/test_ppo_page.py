@@ -104,8 +104,11 @@ def test_the_table_has_the_keys_and_defaults_of_the_code():
         "0 (fixed)": "0.0",
         "10,000": "10000.0",
         "`fresh`": "fresh",
+        "`value`": "value",
+        "0 (none)": "0.0",
+        "4": "4",
     }
-    assert len(stated) == 4
+    assert len(stated) == 6
     for names, values in stated:
         names, values = re.findall(r"`([\w.]+)`", names), re.split(r", (?!0)|(?<=\)), ", values)
         for name, value in zip(names, values if len(values) == len(names) else values * len(names), strict=True):
