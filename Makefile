@@ -65,7 +65,7 @@ retrain: named $(READY)
 
 # -- development -------------------------------------------------------------------------------------------------
 test: $(READY)
-	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest $(ARGS)
+	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 check: $(READY)
 	$(BIN)/ruff check .
