@@ -150,7 +150,7 @@ def test_the_commands_of_ci_run_check_and_test(machine):
         done = machine(command)
         assert done.returncode == 0, done.stderr
     did = (machine.folder / "did").read_text().splitlines()
-    assert {"ruff check .", "ruff format --check .", "mypy"} <= set(did) and did[-1] == "python -m pytest"
+    assert {"ruff check .", "ruff format --check .", "mypy"} <= set(did) and did[-1].startswith("python -m pytest")
 
 
 def test_gitlab_gives_the_same_commands():
