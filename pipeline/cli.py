@@ -7,34 +7,25 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
-from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import NoReturn
 
-from pipeline.adopt_verb import adopt
-from pipeline.compare_verb import compare
-from pipeline.data_verb import data
 from pipeline.display import Screen
-from pipeline.errors import ConfigError
-from pipeline.eval_verb import evaluation
-from pipeline.explain_verb import explain
 from pipeline.guard import Answer, guarded, interrupt
-from pipeline.planned import (
-    Planned,
-    announce,
-    opened_folds,
-    plan_of,
-    plans_of_folds,
-    require_stage,
-    store_of,
-)  # fmt: skip
 from pipeline.redaction import redacted
-from pipeline.remote_verb import pull, push
-from pipeline.retraining.verbs import promote, retrain
-from pipeline.show_verb import show
-from pipeline.store_verb import store
-
-if TYPE_CHECKING:
-    from pipeline.store import Store, Stored
+from pipeline.verbs.adopt import adopt
+from pipeline.verbs.compare import compare
+from pipeline.verbs.data import data
+from pipeline.verbs.eval import evaluation
+from pipeline.verbs.explain import explain
+from pipeline.verbs.gc import gc
+from pipeline.verbs.pins import pins
+from pipeline.verbs.plan import plan
+from pipeline.verbs.remote import pull, push
+from pipeline.verbs.retrain import promote, retrain
+from pipeline.verbs.run import run
+from pipeline.verbs.show import show
+from pipeline.verbs.status import status
+from pipeline.verbs.store import store
 
 ANY = sys.maxsize
 # How many names a verb takes at most.
@@ -125,115 +116,10 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     return options
 
 
-# -- verbs --------------------------------------------------------------------------------------------------------
-def _run(options: argparse.Namespace, screen: Screen) -> Answer:
-    """One chain, or a sweep of chains: one for each fold where the folds are left open."""
-    from pipeline.multirun import all_folds, multirun, run_planned
-
-    if options.multirun:
-        return multirun(options, screen)
-    planned = plan_of(options, options.overrides)
-    return all_folds(options, screen, planned) if opened_folds(planned) else run_planned(options, screen, planned)
-
-
-def _plan(options: argparse.Namespace, screen: Screen) -> Answer:
-    from pipeline.runner import check_configs
-
-    loaded, store, plan = plan_of(options, options.overrides)
-    announce(screen, loaded, store, plan)
-    check_configs(plan)
-    _other_folds(options, screen, (loaded, store, plan))
-    return 0, {"experiment": plan.experiment.name, "stages": plan.table()}
-
-
-def _other_folds(options: argparse.Namespace, screen: Screen, first: Planned) -> None:
-    """One line for each further fold: what it builds that no fold before it builds."""
-    seen = {node.id for node in first[2].to_build}
-    for fold, (_, _, plan) in list(plans_of_folds(options, first).items())[1:]:
-        names = [node.name for node in plan.to_build if node.id not in seen]
-        screen.say(f"  fold {fold}: {'builds ' + ', '.join(names) if names else 'all up to date'}")
-        seen |= {node.id for node in plan.to_build}
-
-
-def _status(options: argparse.Namespace, screen: Screen) -> Answer:
-    """With --check every file of what is shown is hashed, and damage is exit code 5."""
-    from pipeline.fsck import mark_damaged
-
-    if options.follow:
-        return _follow(options, screen)
-    loaded, store, plan = plan_of(options, options.overrides)
-    for node in plan.to_build:
-        if store.locked(node.id):
-            node.status, node.reason = "RUNNING", "another process builds it now"
-    damaged = options.check and mark_damaged(plan, store)
-    announce(screen, loaded, store, plan)
-    return 5 if damaged else 0, {"experiment": plan.experiment.name, "stages": plan.table(extra=True)}
-
-
-def _follow(options: argparse.Namespace, screen: Screen) -> Answer:
-    from pipeline.config import load
-    from pipeline.follow import follow
-    from pipeline.store import Store
-
-    experiment = load(options.overrides, options.config_dir).experiment
-    return follow(Store(Path(experiment.store.root or "store")), experiment.name, screen)
-
-
-def _pins(options: argparse.Namespace, screen: Screen) -> Answer:
-    from pipeline.pins import pins, remove_pin, set_pin
-
-    store = store_of(options)
-    match options.names:
-        case []:
-            pass
-        case ["set", name, what]:
-            set_pin(store, name, _find(options, store, what))
-        case ["rm", name]:
-            remove_pin(store, name)
-        case _:
-            raise ConfigError("pins | pins set NAME STAGE-OR-ID | pins rm NAME")
-    found = pins(store)
-    screen.rows([(name, entry["stage"], entry["kind"], entry["id"], entry["attempt"]) for name, entry in found.items()])
-    return 0, {"pins": found}
-
-
-def _find(options: argparse.Namespace, store: "Store", what: str) -> "Stored":
-    """The artifact meant by an id (or its beginning), or by a stage of the experiment given as override."""
-    by_id = store.find(what) if len(what) >= 4 and all(c in "0123456789abcdef" for c in what) else []
-    if len(by_id) == 1:
-        return by_id[0]
-    if len(by_id) > 1:
-        raise ConfigError(f"{what} is the beginning of {len(by_id)} ids; give more digits")
-    if not any(word.startswith("experiment=") for word in options.overrides):
-        raise ConfigError(f"there is no artifact {what}; to pin a stage by name, add experiment=NAME")
-    _, _, plan = plan_of(options, options.overrides)
-    require_stage(what, plan)
-    stored = plan.nodes[what].stored
-    if stored is None:
-        raise ConfigError(f"{what} is not built with this configuration: {plan.nodes[what].reason}")
-    return stored
-
-
-def _gc(options: argparse.Namespace, screen: Screen) -> Answer:
-    from pipeline.pins import apply_gc, plan_gc
-
-    store = store_of(options)
-    sweep = plan_gc(store, options.days)
-    for folder in (*sweep.attempts, *sweep.works):
-        screen.say(f"  {'to the trash' if options.apply else 'would go'}: {store.relative(folder)}")
-    for folder in sweep.trash:
-        screen.say(f"  {'deleted' if options.apply else 'would be deleted'}: {store.relative(folder)}")
-    if options.apply:
-        apply_gc(store, sweep)
-    screen.say(f"{sweep.bytes / 2**20:.1f} MiB" + ("" if options.apply else "; nothing was changed, --apply does it"))
-    names = {key: [store.relative(path) for path in getattr(sweep, key)] for key in ("attempts", "works", "trash")}
-    return 0, {**names, "bytes": sweep.bytes, "applied": options.apply}
-
-
 VERBS: dict[str, Callable[[argparse.Namespace, Screen], Answer]] = {
-    "run": _run,
-    "plan": _plan,
-    "status": _status,
+    "run": run,
+    "plan": plan,
+    "status": status,
     "explain": explain,
     "show": show,
     "compare": compare,
@@ -241,10 +127,10 @@ VERBS: dict[str, Callable[[argparse.Namespace, Screen], Answer]] = {
     "eval": evaluation,
     "retrain": retrain,
     "promote": promote,
-    "pins": _pins,
+    "pins": pins,
     "adopt": adopt,
     "store": store,
     "push": push,
     "pull": pull,
-    "gc": _gc,
+    "gc": gc,
 }

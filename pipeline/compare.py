@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pipeline.config.typed import nearest
 from pipeline.errors import ConfigError, StoreError
 from pipeline.manifest import read_json
 from pipeline.pins import pins
@@ -14,7 +15,6 @@ from pipeline.report.collect import Node, Run, read_run
 from pipeline.report.effect import summary_of
 from pipeline.report.words import Change
 from pipeline.store import Store, Stored
-from pipeline.typed import nearest
 
 LEAST = 4  # digits of an id that may stand for all
 

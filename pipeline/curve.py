@@ -4,13 +4,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from pipeline.config import Loaded
+from pipeline.config.load import Loaded
+from pipeline.config.typed import typed_experiment
 from pipeline.context import Measured
 from pipeline.errors import ConfigError
 from pipeline.graph import Node, above, trained_on
 from pipeline.planner import Plan, make_plan
 from pipeline.store import Store
-from pipeline.typed import typed_experiment
 
 SHARES = (0.25, 0.5)  # the whole is there already
 SUFFIX = "curve"  # of the experiment's name, so that its latest run stays what it is

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pipeline.beside import INPUT, roles, suitable
+from pipeline.config.typed import nearest, typed
 from pipeline.errors import ConfigError
 from pipeline.fingerprint import digest_code
 from pipeline.identity import artifact_id, payload_of
@@ -12,7 +13,6 @@ from pipeline.manifest import packages
 from pipeline.registry import Kind, kind
 from pipeline.schema import Experiment, Gate, StageConfig, Suite
 from pipeline.store import Stored
-from pipeline.typed import nearest, typed
 
 
 def located(place: str, message: str) -> str:
@@ -318,7 +318,7 @@ def _check_gates(experiment: Experiment, nodes: Nodes) -> None:
     """A gate speaks of models that are evaluated, of a suite that exists, and of a rule that can be judged."""
     if not experiment.gates:
         return
-    from pipeline.gates import check  # numpy, only where there are gates
+    from pipeline.judging.gates import check  # numpy, only where there are gates
 
     evaluated = [name.removeprefix("eval_") for name in nodes if name.startswith("eval_")]
     problems = check(experiment.gates, evaluated, experiment.eval.suites, policies(nodes))

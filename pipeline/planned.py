@@ -10,7 +10,7 @@ from pipeline.display import Screen
 from pipeline.errors import ConfigError
 
 if TYPE_CHECKING:
-    from pipeline.config import Loaded
+    from pipeline.config.load import Loaded
     from pipeline.planner import Plan
     from pipeline.remote import Remote
     from pipeline.schema import Experiment
@@ -22,7 +22,7 @@ READ_THROUGH = ("run", "plan", "status", "pull", "data", "retrain", "adopt")  # 
 
 def plan_of(options: argparse.Namespace, overrides: Sequence[str]) -> Planned:
     """Where folds are left open, the plan of the first one."""
-    from pipeline.config import load
+    from pipeline.config.load import load
     from pipeline.fingerprint import use_cache
     from pipeline.folds import at, left_open
     from pipeline.planner import make_plan
@@ -41,8 +41,8 @@ def plan_of(options: argparse.Namespace, overrides: Sequence[str]) -> Planned:
 
 def store_of(options: argparse.Namespace) -> "Store":
     """The store that the command line names, without an experiment."""
-    from pipeline.compose import store_root
-    from pipeline.search import config_folders
+    from pipeline.config.compose import store_root
+    from pipeline.config.search import config_folders
     from pipeline.store import Store
 
     return Store(store_root(options.overrides, config_folders(options.config_dir)))
@@ -99,7 +99,7 @@ def first_fold(planned: Planned) -> list[str]:
 
 
 def require_stage(name: str, plan: "Plan") -> None:
-    from pipeline.typed import nearest
+    from pipeline.config.typed import nearest
 
     if name not in plan.nodes:
         raise ConfigError(f"there is no stage '{name}'{nearest(name, plan.nodes)}; known: {', '.join(plan.nodes)}")

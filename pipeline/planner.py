@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pipeline.checkpoints import checkpoint_step
+from pipeline.config.typed import nearest
 from pipeline.errors import ConfigError
 from pipeline.explain import why
 from pipeline.folds import kfold
 from pipeline.graph import Node, Nodes, above, below, make_nodes
 from pipeline.schema import Experiment
 from pipeline.store import Store, Stored, digests
-from pipeline.typed import nearest
 
 if TYPE_CHECKING:
     from pipeline.remote import Remote

@@ -12,7 +12,7 @@ from typing import Any
 
 from pipeline.checkpoints import boot, checkpoint_step, drop, drop_torn_checkpoints, drop_unsealed
 from pipeline.children import run_build, run_validate, warm
-from pipeline.config import Loaded
+from pipeline.config.load import Loaded
 from pipeline.context import Artifact
 from pipeline.disk import FULL, mounts, shared_warning, unwritable
 from pipeline.display import Screen, sentence
@@ -20,7 +20,7 @@ from pipeline.errors import DataError, GateRefused, JourneymanError, StageFailed
 from pipeline.fingerprint import digest_code, save_cache
 from pipeline.folds import kfold
 from pipeline.graph import Node, above, located, where
-from pipeline.judging import conclude, judge_ready
+from pipeline.judging.run import conclude, judge_ready
 from pipeline.locks import Lock
 from pipeline.manifest import SCHEMA, command_line, environment, now, read_json, write_json
 from pipeline.planner import Plan, inputs_of, on_remote, stale_roles

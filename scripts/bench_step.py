@@ -182,7 +182,7 @@ def flags_of(job: Job, best: dict[str, Any]) -> dict[str, Any]:
     TRL's default is to cast to bfloat16. A processor without such instructions emulates them, a hundred times slower;
     the defaults are then measured without the cast, which favours them.
     """
-    from pipeline.search import has_bfloat16
+    from pipeline.config.search import has_bfloat16
 
     if job.contender != "trl-default":
         return BEST | best

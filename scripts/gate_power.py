@@ -15,10 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.config import load
-from pipeline.gates import GateResult, judge_results
+from pipeline.config.load import load
+from pipeline.judging.gates import GateResult, judge_results
+from pipeline.judging.statistics import Items
 from pipeline.schema import Gate
-from pipeline.statistics import Items
 
 TARGET = Path(__file__).parents[1] / "benchmarks" / "gate_power.json"
 LOSS = 0.05  # planted: of all items, or 5 % of perplexity

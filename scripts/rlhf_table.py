@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from pipeline.statistics import Change, Items, paired_change
+from pipeline.judging.statistics import Change, Items, paired_change
 
 STAGES = ("sft", "domain", "dpo", "ppo")
 SUITES = ("domain_text", "general_text", "refusal", "over_refusal", "preference")

@@ -119,7 +119,7 @@ def chain(project):
 @pytest.fixture
 def execute(project):
     """execute(experiment, force=...) -> .code, .record, .plan: plans and runs without Hydra."""
-    from pipeline.config import Loaded
+    from pipeline.config.load import Loaded
     from pipeline.display import Screen
     from pipeline.planner import make_plan
     from pipeline.runner import Run

@@ -11,8 +11,8 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import parquet
 
-from pipeline.forgetting import matrix
-from pipeline.results import Results
+from pipeline.judging.forgetting import matrix
+from pipeline.judging.results import Results
 
 SUITES = {  # metric, higher is better, score of each model, baselines
     "domain_perplexity": ("perplexity", False, (2.85, 2.80, 2.44, 2.45), {}),

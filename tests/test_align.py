@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipeline.config import load
+from pipeline.config.load import load
 from pipeline.errors import ConfigError
 from pipeline.graph import make_nodes
 

@@ -19,7 +19,7 @@ def store(project):
 @pytest.fixture
 def compared(monkeypatch):
     """What the gates are given to compare: a set of names for each judgement."""
-    import pipeline.gates as gates
+    import pipeline.judging.gates as gates
 
     seen = []
     monkeypatch.setattr(gates, "judge", lambda asked, results, *_: [seen.append({*results}) for _ in asked][:0])

@@ -9,9 +9,9 @@ from report_fixture import SECONDS, whole_run
 from test_report import EVIL, Nesting
 
 from pipeline.compare import compare, find
+from pipeline.judging.results import Results
+from pipeline.judging.statistics import paired_change
 from pipeline.report import write_comparison
-from pipeline.results import Results
-from pipeline.statistics import paired_change
 from pipeline.store import Store
 
 

@@ -34,7 +34,7 @@ def rows(text, heading):
 @pytest.fixture
 def exam(tmp_path, monkeypatch):
     """exam() -> the page's experiment, in a folder with the page's files."""
-    from pipeline.config import load
+    from pipeline.config.load import load
 
     for name, text in FILES.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.gates import judge_results
+from pipeline.judging.gates import judge_results
 from pipeline.schema import Gate
 
 PATH = Path(__file__).parents[1] / "scripts" / "gate_power.py"

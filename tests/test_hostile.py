@@ -12,12 +12,13 @@ from types import SimpleNamespace
 import pytest
 from store_toys import build
 
-from pipeline import compose
 from pipeline.errors import ConfigError, StoreError
 from pipeline.manifest import tree_digest
 from pipeline.names import inside, is_plain, require_name
 from pipeline.report.collect import read_run
 from pipeline.store import Store
+
+ROOT = Path(__file__).parents[1]
 
 MARK = "executed.txt"  # what an attack would leave behind
 CALL = "{_target_: pathlib.Path.touch, self: {_target_: pathlib.Path, _args_: [executed.txt]}}"
@@ -308,7 +309,7 @@ def test_records_of_runs_and_pins_cannot_name_what_is_outside(store, path):
 # -- code that reads configs --------------------------------------------------------------------------------------
 def test_nothing_is_instantiated_from_a_config():
     """No module of the engine or of a stage names what would make an object of a mapping."""
-    folders = [Path(compose.__file__).parent, Path(compose.__file__).parents[1] / "stages"]
+    folders = [ROOT / "pipeline", ROOT / "stages"]
     texts = {file: file.read_text() for folder in folders for file in folder.rglob("*.py")}
     for forbidden in ("hydra.utils", "instantiate(", "yaml.unsafe", "yaml.full", "FullLoader", "register_new_resolver"):
         assert [str(file) for file, text in texts.items() if forbidden in text] == []

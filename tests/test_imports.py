@@ -9,20 +9,26 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 HEAVY = ("torch", "transformers", "trl", "peft", "datasets", "accelerate", "bitsandbytes", "pandas", "matplotlib")
-LAYERS = (  # each may import what stands below it, never what stands above
+LAYERS = (  # each may import what stands below it, never what stands above; a package stands for all of its modules
     ("cli",),
-    ("multirun", "study"),
+    ("verbs",),
+    ("sweeps.multirun", "sweeps.study"),
+    ("planned", "sweeps.launch"),
     ("runner", "fsck"),
-    ("pins",),
+    ("pins", "judging.run"),
     ("children",),
     ("worker",),
     ("planner",),
     ("explain",),
     ("graph",),
-    ("config", "sweep"),
-    ("compose",),
-    ("search", "typed"),
+    ("config.load", "sweeps.grid"),
+    ("config.compose",),
+    ("config.search", "config.typed"),
     ("folds", "beside"),
+    ("judging.gates", "judging.forgetting"),
+    ("judging.sentences", "judging.power", "judging.verdicts"),
+    ("judging.statistics",),
+    ("judging.significance",),
     ("store",),
     ("checkpoints", "locks", "disk"),
     ("manifest",),
@@ -39,9 +45,9 @@ STAGE_MAY = (
     "pipeline.errors",
     "pipeline.names",
     "pipeline.fingerprint",
-    "pipeline.statistics",
+    "pipeline.judging.statistics",
     "pipeline.beside",  # the roles in which an evaluation gets judges and opponents
-    "pipeline.typed",  # a stage that is written out as several says what is wrong by the place in its own config
+    "pipeline.config.typed",  # a stage that is written out as several says what is wrong by the place in its own config
     "pipeline.report",  # the pages of data sets are drawn, worded and escaped like the report of a run
 )
 
@@ -70,6 +76,12 @@ def under(name: str, packages) -> bool:
     return any(name == package or name.startswith(package + ".") for package in packages)
 
 
+def modules(name: str) -> list[Path]:
+    """The files of a module of the engine, or of a package of it."""
+    place = (ROOT / "pipeline").joinpath(*name.split("."))
+    return sorted(place.rglob("*.py")) if place.is_dir() else [place.with_suffix(".py")]
+
+
 ENGINE = sorted((ROOT / "pipeline").rglob("*.py"))
 STAGES = sorted((ROOT / "stages").glob("[!_]*.py"))
 
@@ -82,9 +94,8 @@ def test_the_engine_imports_no_stage_and_no_training_library(file):
 @pytest.mark.parametrize("layer", range(len(LAYERS)))
 def test_the_engine_is_layered(layer):
     above = [f"pipeline.{name}" for names in LAYERS[:layer] for name in names]
-    for name in LAYERS[layer]:
-        found = imports(ROOT / "pipeline" / f"{name}.py")
-        assert [item for item in found if under(item, above)] == [], name
+    for file in [file for name in LAYERS[layer] for file in modules(name)]:
+        assert [item for item in imports(file) if under(item, above)] == [], file
 
 
 @pytest.mark.parametrize("file", STAGES, ids=lambda file: file.stem)

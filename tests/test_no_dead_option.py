@@ -625,7 +625,7 @@ def test_every_parameter_of_every_measurement_is_read_by_its_module():
 @pytest.fixture
 def experiment(tmp_path, monkeypatch):
     """experiment(overrides...) -> the experiment smoke."""
-    from pipeline.config import load
+    from pipeline.config.load import load
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("JOURNEYMAN_STORE", str(tmp_path / "store"))
@@ -767,7 +767,7 @@ GATES = {
 @pytest.mark.parametrize("name", GATES)
 def test_every_field_of_a_gate_changes_its_verdict(smoke, name):
     """Slow: needs the built smoke chain."""
-    from pipeline.gates import judge
+    from pipeline.judging.gates import judge
 
     stages = smoke.first.json["stages"]
     results = {n.removeprefix("eval_"): smoke.store / s["path"] for n, s in stages.items() if n.startswith("eval_")}

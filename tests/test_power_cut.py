@@ -10,7 +10,7 @@ from store_toys import build
 import pipeline.manifest
 import pipeline.store
 import pipeline.worker as worker
-from pipeline.config import Loaded
+from pipeline.config.load import Loaded
 from pipeline.display import Screen
 from pipeline.errors import StoreError
 from pipeline.manifest import describe, write_json

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pipeline.config import load
+from pipeline.config.load import load
 from pipeline.graph import make_nodes
 from pipeline.registry import kind
 from stages.rewards.combined import Settings

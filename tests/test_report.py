@@ -90,7 +90,7 @@ def test_lower_perplexity_is_better_and_higher_over_refusal_is_worse(tmp_path: P
 
 
 def test_change_agrees_with_the_gates(tmp_path: Path) -> None:
-    from pipeline.gates import Results, paired_change
+    from pipeline.judging.gates import Results, paired_change
 
     run_dir = whole_run(tmp_path)
     run = read_run(run_dir, tmp_path)

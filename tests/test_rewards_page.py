@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.config import load
+from pipeline.config.load import load
 from stages.evaluation.checks import RULES
 from stages.rewards.combined import MODEL, Model, Settings, check, read
 from stages.rewards.terms import TERMS

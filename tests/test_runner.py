@@ -228,7 +228,7 @@ def test_all_configs_are_validated_before_the_first_stage_runs(short, execute, p
 @pytest.fixture
 def judged(monkeypatch):
     """Gates that compare the number in summary.json with `value`; the real ones have tests of their own."""
-    import pipeline.gates as gates
+    import pipeline.judging.gates as gates
 
     def judge(asked, results, inputs, prompts):
         found = []
@@ -305,7 +305,7 @@ def test_a_stage_that_another_run_built_meanwhile_is_taken_from_there(short, exe
 
     early = make_plan(short(), Store(project.store))
     execute(short())
-    from pipeline.config import Loaded
+    from pipeline.config.load import Loaded
     from pipeline.display import Screen
 
     late = runner.Run(early, Store(project.store), Loaded(short(), [], {}), Screen())

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pipeline.compare import Comparison
-    from pipeline.response import Response
+    from pipeline.sweeps.response import Response
 
 
 def write_report(run_dir: Path, store_root: Path) -> Path:

@@ -29,8 +29,8 @@ def changes(before: Node, after: Node, cache: Path) -> dict[str, Change | str]:
 
 def compute(before: Node, after: Node) -> dict[str, list[float] | str]:
     """suite -> [change, low, high] with a 95 % interval, or a reason; for every suite that both were measured on."""
-    from pipeline.results import Results
-    from pipeline.statistics import paired_change
+    from pipeline.judging.results import Results
+    from pipeline.judging.statistics import paired_change
 
     assert before.folder is not None and after.folder is not None
     old, new = Results(before.folder), Results(after.folder)

@@ -10,7 +10,7 @@ from pipeline.report.responses import picture
 
 if TYPE_CHECKING:
     from pipeline.compare import Comparison
-    from pipeline.response import Response
+    from pipeline.sweeps.response import Response
 
 
 def write_page(found: "Comparison", rank: str | None, page: Path, responses: "Sequence[Response]" = ()) -> None:

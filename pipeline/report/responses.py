@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from pipeline.report.plots import LEFT, RIGHT, WIDTH, Axis, spark, ticks, upright
 from pipeline.report.words import interval, metric_value
-from pipeline.response import Point, Response, number
+from pipeline.sweeps.response import Point, Response, number
 
 WIDE = 8  # largest over smallest value from which an axis is logarithmic
 NAMED = 6  # values that all stand on the axis; of more, round numbers do

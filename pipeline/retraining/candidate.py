@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from pipeline.config import Loaded
+from pipeline.config.load import Loaded
 from pipeline.errors import Busy, ConfigError
 from pipeline.graph import Node, above
 from pipeline.pins import set_pin

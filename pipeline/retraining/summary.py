@@ -10,9 +10,9 @@ from typing import Any
 from xml.etree import ElementTree
 
 from pipeline.display import duration
+from pipeline.judging.verdicts import ILLEGAL, junit, verdict
 from pipeline.manifest import now, write_text
 from pipeline.retraining.triggers import Trigger
-from pipeline.verdicts import ILLEGAL, junit, verdict
 
 TITLES = {
     "promoted": "promoted",

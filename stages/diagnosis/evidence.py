@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import mannwhitneyu
 
-from pipeline.statistics import Estimate, Items, estimate
+from pipeline.judging.statistics import Estimate, Items, estimate
 from stages.diagnosis.curve import Curve, curve
 from stages.diagnosis.failures import Floats, Suite
 from stages.diagnosis.lessons import Lesson

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pipeline.errors import ConfigError, DataError
-from pipeline.statistics import sampling_share
+from pipeline.judging.statistics import sampling_share
 from stages.evaluation.checks import describe, passes, problem
 from stages.evaluation.measurement import Measurement, Row, Scored, at_least, scored
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.statistics import Items, estimate
+from pipeline.judging.statistics import Items, estimate
 
 RESAMPLES, SEED = 500, 20261125
 

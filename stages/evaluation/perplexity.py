@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pipeline.errors import DataError
-from pipeline.statistics import Items, estimate
+from pipeline.judging.statistics import Items, estimate
 from stages.evaluation.measurement import PROMPT_SHOWN, Measurement, Row, Scored, at_least, option, scored
 
 if TYPE_CHECKING:

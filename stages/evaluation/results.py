@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.errors import StageFailed
-from pipeline.statistics import Items, estimate
+from pipeline.judging.statistics import Items, estimate
 from stages.evaluation.measurement import Scored
 
 SAMPLES = 3

@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
+from pipeline.config.typed import stage_config
 from pipeline.errors import ConfigError
 from pipeline.schema import StageConfig
-from pipeline.typed import stage_config
 from stages.rewards import combined
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from pipeline.config import Loaded
+from pipeline.config.load import Loaded
 from pipeline.errors import Busy, ConfigError
 from pipeline.pins import pins
 from pipeline.planner import make_plan

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pipeline.errors import DataError
-from pipeline.statistics import Items, estimate
+from pipeline.judging.statistics import Items, estimate
 from stages.evaluation.constraints import loose, problem, read, strict
 from stages.evaluation.generate import answers_of
 from stages.evaluation.measurement import Measurement, Row, Scored, at_least, scored

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pipeline.errors import ConfigError
-from pipeline.statistics import Items, estimate
+from pipeline.judging.statistics import Items, estimate
 from stages.evaluation.harness.asking import Answered, ask, check_unchanged
 from stages.evaluation.harness.scores import Metric, chosen, metrics
 from stages.evaluation.harness.tasks import load

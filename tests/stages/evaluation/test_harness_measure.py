@@ -99,7 +99,7 @@ def evaluated(bench):
     """evaluated(model, suites) -> summary, on items prepared as the engine does it."""
     import json
 
-    from pipeline.suites import complete_suites
+    from pipeline.config.suites import complete_suites
 
     def run(model, **suites):
         from pipeline.schema import Evaluation

@@ -2,9 +2,9 @@
 
 import pytest
 
+from pipeline.config.typed import typed_experiment
 from pipeline.errors import ConfigError
 from pipeline.registry import kind
-from pipeline.typed import typed_experiment
 
 RESOLVED = {
     "name": "rounds",
