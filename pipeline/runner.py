@@ -26,6 +26,7 @@ from pipeline.manifest import SCHEMA, command_line, environment, now, read_json,
 from pipeline.planner import Plan, inputs_of, on_remote, stale_roles
 from pipeline.redaction import redacted
 from pipeline.store import Store, Stored, digests
+from pipeline.trackers import require as require_tracker
 from pipeline.worker import Outcome, Request
 
 
@@ -101,6 +102,8 @@ def check_configs(plan: Plan) -> None:
     nodes = plan.to_build
     if not nodes:
         return
+    if any(node.kind.stage.produces in ("model", "reward") for node in nodes):
+        require_tracker(plan.experiment.tracker)
     warm(node.kind.stage.__module__ for node in nodes)
     run_validate(
         [Request(where(node), node.kind.stage.__module__, node.kind.name, asdict(node.config)) for node in nodes]

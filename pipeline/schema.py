@@ -102,10 +102,10 @@ class Gate:
 
 @dataclass
 class Tracker:
-    """Experiment tracking; one wandb group for a run, one wandb run for a stage."""
+    """Where the numbers of training go beside the manifest: one run of the tracker for a stage. Never part of an id."""
 
-    kind: str = "wandb"  # wandb | none
-    mode: str = "offline"  # offline | online
+    kind: str = "wandb"  # wandb | tensorboard | mlflow | none
+    mode: str = "offline"  # offline | online: files of the run, or a service named in the environment
     project: str = "journeyman"
 
 

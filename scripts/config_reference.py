@@ -56,7 +56,7 @@ NOTES = {  # meanings of keys that their names nearly give away, so that the cod
     "seed": "of everything random in it",
     "suite": "whose result decides",
     "confidence": "of the interval around the change",
-    "project": "name of the wandb project",
+    "project": "wandb's project, MLflow's experiment; TensorBoard has none",
     "peft.r": "rank of the two matrices",
     "peft.alpha": "the adapter's output is scaled by alpha / r",
     "peft.dropout": "on the adapter's input, while training",

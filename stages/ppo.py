@@ -296,7 +296,7 @@ def _train(ctx: Context, learner: "Learner", start: int, total: int) -> None:
     _forget_after(samples, start)
     if learner.history:
         _probe(ctx, learner.history[0])
-    with tracked(ctx) as tracker, samples.open("a") as stream:
+    with tracked(ctx) as tracking, samples.open("a") as stream:
         for number in range(start, total):
             entry, answers, parts = learner.update(number)
             if number == 0:
@@ -304,8 +304,7 @@ def _train(ctx: Context, learner: "Learner", start: int, total: int) -> None:
             for i in range(min(SHOWN, len(answers.ids))):
                 stream.write(json.dumps(_sample(number, answers, parts, i)) + "\n")
             stream.flush()
-            if tracker is not None:
-                tracker.log({k: v for k, v in entry.items() if k != "update"}, step=number)
+            tracking.log({k: v for k, v in entry.items() if k != "update"}, number)
             if (number + 1) % ctx.config.runtime.logging_steps == 0 or number + 1 == total:
                 ctx.log(_line(entry, total))
                 ctx.progress(number + 1, total, reward=entry["reward"])

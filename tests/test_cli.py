@@ -119,7 +119,10 @@ def test_a_mistake_in_a_sweep_is_found_before_its_first_cell(journeyman, project
         (["stages.first.train.lr=[0.1"], "cannot read the override 'stages.first.train.lr=[0.1'"),
         (["modle.source=toy"], "modle: unknown key (did you mean 'model'?)"),
         (["budget=tiny"], "unknown budget 'tiny'"),
-        (["tracker=wandbb"], "unknown tracker 'wandbb' (did you mean 'wandb'?); known: none, wandb"),
+        (
+            ["tracker=wandbb"],
+            "unknown tracker 'wandbb' (did you mean 'wandb'?); known: mlflow, none, tensorboard, ",
+        ),
         (["model.source=???"], "model.source: a value is required"),
         (["stages.second.inputs.policy=frist"], "there is no stage 'frist' (did you mean 'first'?)"),
         (["stages.first.inputs.policy=second"], "form a circle"),

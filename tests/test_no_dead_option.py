@@ -736,7 +736,7 @@ def test_tracker_options_reach_the_tracker(bench, monkeypatch):
 
     monkeypatch.setenv("WANDB_API_KEY", "x")
     calls = []
-    run = SimpleNamespace(id="1", finish=lambda: None)
+    run = SimpleNamespace(id="1", finish=lambda exit_code: None)
     monkeypatch.setattr(wandb, "init", lambda **settings: calls.append(settings) or run)
     for settings in ({}, {"mode": "online"}, {"project": "mine"}, {"kind": "none"}):
         ctx = bench.context("s", None, {}, {})

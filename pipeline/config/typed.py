@@ -15,6 +15,7 @@ from pipeline.errors import ConfigError
 from pipeline.names import require_name
 from pipeline.registry import kind
 from pipeline.schema import Experiment, StageConfig
+from pipeline.trackers import TRACKERS
 
 CHANGES = ("base", "config", "data")  # what `retrain.on` may name
 
@@ -56,7 +57,7 @@ def _check_choices(experiment: Experiment) -> None:
     """Fields of the experiment itself that are one of a few words."""
     for key, value, known in (
         ("identity.code", experiment.identity.code, ("record", "strict")),
-        ("tracker.kind", experiment.tracker.kind, ("wandb", "none")),
+        ("tracker.kind", experiment.tracker.kind, TRACKERS),
         ("tracker.mode", experiment.tracker.mode, ("offline", "online")),
     ):
         if value not in known:

@@ -17,7 +17,7 @@ from stages.models.adapters import peft_config
 from stages.models.chain import Policy, extend, load_policy, resolve_device
 from stages.models.chat import Example
 from stages.training import arguments, memory, probes
-from stages.training.tracking import tracked
+from stages.training.tracking import Tracking, tracked
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -140,9 +140,9 @@ def fit(ctx: Context, policy: Policy, trainer: "Trainer", tokens: int) -> dict[s
     if newest:
         ctx.log(f"resuming from step {start}")
     started = time.monotonic()
-    with tracked(ctx) as run:
+    with tracked(ctx) as tracking:
         trainer.remove_callback(PrinterCallback)
-        trainer.add_callback(_progress(ctx, run, tokens * float(trainer.args.num_train_epochs)))
+        trainer.add_callback(_progress(ctx, tracking, tokens * float(trainer.args.num_train_epochs)))
         trainer.train(resume_from_checkpoint=str(newest) if newest else None)
     seconds = time.monotonic() - started
     state = trainer.state
@@ -180,7 +180,7 @@ def _whole(state: Path) -> bool:
     return True
 
 
-def _progress(ctx: Context, run: Any, tokens: float) -> Any:
+def _progress(ctx: Context, tracking: Tracking, tokens: float) -> Any:
     """Logs the loss and tells how far the training is. `tokens`: of the whole training."""
     from transformers import TrainerCallback
 
@@ -197,11 +197,9 @@ def _progress(ctx: Context, run: Any, tokens: float) -> Any:
                 seal(ctx.ckpt, Path(args.output_dir) / f"checkpoint-{state.global_step}")
 
         def on_log(self, args: Any, state: Any, control: Any, logs: dict | None = None, **kwargs: Any) -> None:
-            if run is not None and logs:
-                run.log(
-                    {key: value for key, value in logs.items() if isinstance(value, int | float)},
-                    step=state.global_step,
-                )
+            if logs:
+                numbers = {key: value for key, value in logs.items() if isinstance(value, int | float)}
+                tracking.log(numbers, state.global_step)
             if logs and "loss" in logs:
                 if not math.isfinite(float(logs["loss"])):
                     raise StageFailed(
