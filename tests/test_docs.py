@@ -183,6 +183,17 @@ def test_the_page_on_probes_names_every_probe_and_nothing_else():
     assert set(re.findall(r'"name": "(\w+)"', (ROOT / "stages" / "dpo.py").read_text())) <= words(named("probes.md"))
 
 
+def test_the_security_policy_supports_this_version_and_leads_to_the_whole_boundary():
+    policy = (ROOT / "SECURITY.md").read_text()
+    release = ".".join(project_file()["version"].split(".")[:2])
+    assert re.search(rf"^\| {re.escape(release)}\.x\b.*\| yes \|$", policy, re.M)
+    assert {"## Reporting a weakness", "## What counts"} <= set(policy.splitlines())
+    assert "(docs/security.md)" in policy and "trust_remote_code" in policy
+    undefended = named("security.md").partition("## Not defended")[2]
+    for matter in ("write into the store", "trust_remote_code"):
+        assert matter in undefended and matter in policy
+
+
 def words(text):
     return set(re.findall(r"`(\w+)`", text))
 
