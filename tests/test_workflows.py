@@ -97,6 +97,27 @@ def test_no_text_from_outside_becomes_part_of_a_command(file):
     assert [step["run"] for step in steps(file.name) if "${{" in step.get("run", "")] == []
 
 
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
+def test_nothing_that_others_write_is_read_at_all(file):
+    """Titles, branch names and comments: neither in commands nor in keys, names and conditions."""
+    used = set(re.findall(r"github\.[\w.]+", re.sub(r"#.*", "", file.read_text())))
+    assert used <= {"github.ref", "github.sha", "github.event_name", "github.run_id", "github.run_attempt"}
+
+
+@pytest.mark.parametrize(("experiment", "runs"), [("legal", True), ("legal; id", False), ("$(id)", False), ("", False)])
+def test_gitlab_runs_no_experiment_that_is_more_than_a_name(experiment, runs):
+    """Its list of experiments is a proposal: a pipeline may be started with any text."""
+    (guard, *_) = gitlab()["retrain"]["rules"]
+    pattern = re.fullmatch(r"\$EXPERIMENT !~ /(.*)/", guard["if"])[1]
+    assert guard["when"] == "never" and bool(re.match(pattern, experiment)) is runs
+
+
+def test_only_newer_commits_of_a_pull_request_end_a_check():
+    found = workflow("ci.yml")["concurrency"]
+    assert found["cancel-in-progress"] == "${{ github.event_name == 'pull_request' }}"
+    assert found["group"].endswith("|| github.sha }}")  # each commit of main is at its own work
+
+
 def test_the_experiments_to_choose_from_are_there():
     chosen = workflow("retrain.yml")["on"]["workflow_dispatch"]["inputs"]["experiment"]
     known = {file.stem for file in (ROOT / "conf" / "experiment").glob("*.yaml")}
@@ -111,6 +132,29 @@ def test_the_store_is_kept_whatever_the_verdict_and_found_again():
     assert save["with"]["key"].startswith(restore["with"]["restore-keys"])
     assert restore["with"]["path"] == save["with"]["path"] == workflow("retrain.yml")["env"]["JOURNEYMAN_STORE"]
     assert gitlab()["retrain"]["cache"][1]["when"] == "always"
+
+
+def test_a_store_that_was_not_asked_for_is_not_saved():
+    """It would stand before the one with the champion in the next night's search."""
+    (restore,) = [step for step in steps("retrain.yml") if "cache/restore@" in step.get("uses", "")]
+    (save,) = [step for step in steps("retrain.yml") if "cache/save@" in step.get("uses", "")]
+    assert f"steps.{restore['id']}.outcome == 'success'" in save["if"]
+
+
+@pytest.mark.parametrize("branch", ["main", "other"])
+def test_no_merge_request_writes_the_store_of_the_main_branch(branch):
+    """Not even one from a fork whose branch has the same name."""
+    kept = gitlab()["retrain"]["cache"][1]
+
+    def filled(text, number):
+        values = {"$EXPERIMENT": "legal", "$CI_COMMIT_REF_SLUG": branch, "$CI_DEFAULT_BRANCH": "main"}
+        for name, value in {**values, "$CI_MERGE_REQUEST_IID": number}.items():
+            text = text.replace(name, value)
+        return text
+
+    ours = filled(kept["fallback_keys"][0], "")
+    assert filled(kept["key"], "17") != ours
+    assert (filled(kept["key"], "") == ours) is (branch == "main")
 
 
 # -- what they do ---------------------------------------------------------------------------------------------------
