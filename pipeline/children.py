@@ -17,6 +17,7 @@ from pipeline.heartbeat import Heartbeat
 from pipeline.locks import Lock
 from pipeline.manifest import read_json
 from pipeline.registry import WARM, load_kinds
+from pipeline.visible import on_terminal
 from pipeline.worker import Outcome, Request, build, validate
 
 TICK = 0.1  # seconds between two looks at a child's log
@@ -142,5 +143,5 @@ class _Tail:
             stream.seek(self.position)
             text = stream.read()
         self.position += len(text)
-        sys.stderr.write(text.decode("utf-8", "replace"))
+        sys.stderr.write(on_terminal(text.decode("utf-8", "replace")))
         sys.stderr.flush()

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pipeline.redaction import redact
+from pipeline.visible import on_terminal
 
 if TYPE_CHECKING:
     from pipeline.planner import Plan
@@ -26,21 +27,21 @@ COLOURS = {
 
 
 class Screen:
-    """Text for people: on stdout, or on stderr when stdout belongs to `--json`."""
+    """Text for people: on stdout, or on stderr when stdout belongs to `--json`. Texts from data do nothing there."""
 
     def __init__(self, json: bool = False) -> None:
         self.stream = sys.stderr if json else sys.stdout
         self.colour = self.stream.isatty() and "NO_COLOR" not in os.environ
 
     def say(self, text: str = "") -> None:
-        print(redact(text), file=self.stream, flush=True)
+        print(on_terminal(redact(text)), file=self.stream, flush=True)
 
-    def write(self, text: str) -> None:
-        """Text without an end of line, for what changes in place."""
-        print(redact(text), end="", file=self.stream, flush=True)
+    def rewrite(self, text: str = "") -> None:
+        """Text in place of the line under the cursor, which stays there."""
+        print(f"\r\x1b[2K{on_terminal(redact(text))}", end="", file=self.stream, flush=True)
 
     def error(self, text: str) -> None:
-        print(f"error: {redact(text)}", file=sys.stderr, flush=True)
+        print(f"error: {on_terminal(redact(text))}", file=sys.stderr, flush=True)
 
     def status(self, word: str, width: int = 7) -> str:
         padded = word.ljust(width)

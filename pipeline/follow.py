@@ -100,7 +100,7 @@ class _Line:
             return
         if self.live:
             width = os.get_terminal_size(self.screen.stream.fileno()).columns
-            self.screen.write(f"\r\x1b[2K{text[: width - 1]}")
+            self.screen.rewrite(text[: width - 1])
         elif time.monotonic() - self.at < SAID and text.split("  ")[0] == self.shown.split("  ")[0]:
             return
         else:
@@ -114,5 +114,5 @@ class _Line:
 
     def end(self) -> None:
         if self.live and self.shown:
-            self.screen.write("\r\x1b[2K")
+            self.screen.rewrite()
         self.shown = ""

@@ -14,7 +14,7 @@ from pipeline.report import write_report
 from pipeline.report.collect import read_json, read_run
 from pipeline.report.page import view
 from pipeline.report.plots import curve, curves, moving_average, ticks
-from pipeline.report.rendering import escape_markdown, fence, visible
+from pipeline.report.rendering import escape_markdown, fence
 from pipeline.report.words import duration, interval, metric_value, moment, title
 
 EVIL = "<script>alert('x')</script> | `a` **b** [c](d) \"q\""
@@ -309,8 +309,3 @@ def test_words() -> None:
 def test_fence_holds_any_text() -> None:
     assert str(fence("a\n````\nb")).startswith("`````text\n")
     assert escape_markdown("a|b\nc_d <i>") == r"a\|b c\_d &lt;i\>"
-
-
-def test_characters_that_show_nothing_are_named_and_those_of_a_script_are_kept() -> None:
-    assert visible("a\u202eb\r\x00\ud83d\u2028") == "a⟨U+202E⟩b⟨U+000D⟩⟨U+0000⟩⟨U+D83D⟩⟨U+2028⟩"
-    assert visible("a\tb\nmi\u200c\u200d\u00a0 é語") == "a\tb\nmi\u200c\u200d\u00a0 é語"

@@ -2,7 +2,6 @@
 
 import os
 import re
-import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -10,23 +9,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from pipeline.redaction import redact
+from pipeline.visible import visible
 
 TEMPLATES = Path(__file__).parent / "templates"
-HIDDEN = ("Cc", "Cf", "Cs", "Zl", "Zp")  # controls, marks of direction and of width, half surrogates, rare line ends
-KEPT = "\n\t\u200c\u200d"  # the joiners belong to the spelling of Persian, of Indian languages and of emoji
-
-
-class _Names(dict[int, str]):
-    """Code point -> the character itself, or its name where nothing would be seen."""
-
-    def __missing__(self, code: int) -> str:
-        char = chr(code)
-        hidden = unicodedata.category(char) in HIDDEN and char not in KEPT
-        self[code] = f"⟨U+{code:04X}⟩" if hidden else char
-        return self[code]
-
-
-NAMES = _Names()
 
 
 def html(*folders: Path) -> Environment:
@@ -44,11 +29,6 @@ def markdown(*folders: Path) -> Environment:
 def _environment(*folders: Path, **options: Any) -> Environment:
     loader = FileSystemLoader([*folders, TEMPLATES])
     return Environment(loader=loader, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, **options)
-
-
-def visible(text: str) -> str:
-    """The text with a name such as ⟨U+202E⟩ for every character that would show nothing or turn its neighbours."""
-    return text.translate(NAMES)
 
 
 def _shown(value: Any) -> Any:
