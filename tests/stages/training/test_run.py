@@ -8,7 +8,7 @@ import pytest
 from safetensors.torch import load_file
 
 from pipeline.errors import StageFailed
-from pipeline.schema import Runtime
+from pipeline.schema import Runtime, Tracker
 from stages.models.chain import Chain, file_digest
 from stages.training import run
 
@@ -37,6 +37,20 @@ def stage(bench, base, chat_data):
         return bench.run(bench.context("sft", config, {"policy": base}, {"train": chat_data}, ckpt))
 
     return make
+
+
+def test_every_logged_number_reaches_the_tracker(bench, base, chat_data, tmp_path):
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    ctx = bench.context("sft", bench.config("sft", train={"max_steps": 3}), {"policy": base}, {"train": chat_data})
+    ctx.tracker, ctx.tracker_dir = Tracker(kind="tensorboard"), tmp_path
+    made = bench.run(ctx)
+    kept = EventAccumulator(str(tmp_path / made.sections["tracking"]["run"])).Reload()
+    history = [json.loads(line) for line in (made.artifact.path / "history.jsonl").read_text().splitlines()]
+    for name in ("loss", "learning_rate", "grad_norm"):
+        assert [event.step for event in kept.Scalars(name)] == [1, 2, 3]
+        assert [event.value for event in kept.Scalars(name)] == pytest.approx([entry[name] for entry in history])
 
 
 def test_what_is_published(stage, base):

@@ -159,8 +159,8 @@ def test_no_key_is_written(context, tmp_path, kind):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_all_of_it_is_in_the_folder_of_the_run(context, tmp_path, kind):
-    ctx = context(kind=kind)
     before = {path.name for path in tmp_path.iterdir()}
+    ctx = context(kind=kind)
     with tracked(ctx) as tracking:
         tracking.log({"loss": 1.0}, 1)
     assert {path.name for path in tmp_path.iterdir()} - before == {"runs"}
