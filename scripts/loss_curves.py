@@ -22,7 +22,7 @@ from pipeline.report.plots import moving_average, ticks
 
 ROOT = Path(__file__).resolve().parent.parent
 WORKLOADS, STEPS = ("sft", "dpo"), ("trl", "fast")
-BATCH = {"sft": 4, "dpo": 2}
+BATCH = {"sft": 2, "dpo": 1}
 PROMPT, ANSWER = 48, 32  # tokens; a row of sft has as many as both
 
 
