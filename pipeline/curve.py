@@ -31,6 +31,8 @@ def plan_point(loaded: Loaded, store: Store, node: Node, share: float) -> tuple[
 
 def at_share(resolved: Mapping[str, Any], stage: str, roles: Mapping[str, str], share: float) -> dict[str, Any]:
     """The configuration in which the stage reads copies of its data sets with `fraction=share`; no other stage does."""
+    if stage not in resolved["stages"]:
+        raise ConfigError(f"stages.{stage}: it is one round of another stage; diagnose that stage")
     for name in roles.values():
         if name not in resolved["data"]:
             raise ConfigError(f"stages.{stage}.data: '{name}' is made by a stage; no share of it can be trained on")

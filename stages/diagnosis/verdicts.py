@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from stages.diagnosis.curve import Curve
 from stages.diagnosis.evidence import Evidence
+from stages.diagnosis.rates import Difference
 
 MORE = "more of the same helps"
 MISSING = "this slice is missing from the data"
@@ -40,8 +41,10 @@ def judge(found: Evidence, p: float, pooled: Curve | None, without_curve: str) -
         return Verdict(NONE, f"it hardly fails: {_share(found.rate.value)} of {_items(found)}.")
     if cause := _more(found, pooled, fails):
         return cause
-    if found.excess and not fails and (found.excess.high - found.excess.low) / 2 > WIDE:
+    if found.excess and not fails and _hides(found.excess):
         return Verdict(FEW, f"{_items(found)} would not show a difference of {_points(WIDE)} from the rest.")
+    if not found.excess and not fails:
+        return Verdict(FEW, f"{_share(found.rate.value)} of {_items(found)} fail, which may be luck.")
     return Verdict(NONE, _nothing(found, fails, without_curve))
 
 
@@ -102,6 +105,11 @@ def rising(found: Curve) -> bool:
     return found.gain.low > 0 and found.gain.value >= GAIN
 
 
+def _hides(excess: Difference) -> bool:
+    """Whether the slice may fail much more than the rest and items are too few to see it."""
+    return (excess.high - excess.low) / 2 > WIDE and excess.high > WIDE
+
+
 def _ahead(found: Curve, what: str) -> str:
     first, last = found.rates[0], found.rates[-1]
     return (
@@ -112,12 +120,10 @@ def _ahead(found: Curve, what: str) -> str:
 
 
 def _nothing(found: Evidence, fails: bool, without_curve: str) -> str:
-    if not fails and found.excess:
-        more = "it fails no more than the rest"
-    elif not fails:
-        more = "it hardly fails"
-    else:
+    if fails:
         more = "it fails, and neither fewer training rows near it nor their answers explain that"
+    else:
+        more = "it fails no more than the rest"
     if found.curve is None:
         return f"{more}; no learning curve ({without_curve})."
     return f"{more}, and its failures do not clearly fall with more data."
