@@ -283,8 +283,9 @@ def _check_references(node: Node, nodes: Nodes) -> None:
 
 
 def _check_others(suites: Mapping[str, Suite], nodes: Nodes) -> None:
-    """The judges and opponents that suites name are stages that make what is needed."""
+    """The data sets that suites name are there, and judges and opponents are stages that make what is needed."""
     for name, suite in suites.items():
+        _check_makes(f"eval.suites.{name}.data", suite.data, "data", nodes)
         if suite.judge is not None:
             _check_makes(f"eval.suites.{name}.judge", suite.judge, "judge", nodes)
         if suite.against is not None and suite.against != INPUT:
@@ -335,7 +336,7 @@ def _unmeasured(gate: Gate, nodes: Nodes) -> str:
     """What the gate compares and nobody measures."""
     missing = [model for model in (gate.stage, *rivals(gate, nodes)) if not _measured(model, gate.suite, nodes)]
     if missing:
-        return f"'{missing[0]}' is not measured on it"
+        return f"'{missing[0]}' is not measured on it{_measured_instead(missing[0], nodes)}"
     if gate.against == "prompting" and not rivals(gate, nodes):
         return "no prompt is measured on it; add a stage of kind baseline, or compare with another stage"
     return ""
@@ -344,6 +345,12 @@ def _unmeasured(gate: Gate, nodes: Nodes) -> str:
 def _measured(model: str, suite: str, nodes: Nodes) -> bool:
     evaluation = nodes.get(f"eval_{model}")
     return evaluation is not None and suite in evaluation.config.suites  # type: ignore[attr-defined]
+
+
+def _measured_instead(model: str, nodes: Nodes) -> str:
+    evaluation = nodes.get(f"eval_{model}")
+    suites = ", ".join(evaluation.config.suites) if evaluation else ""  # type: ignore[attr-defined]
+    return f", but on {suites}: name one of these, or another stage" if suites else "; name another stage"
 
 
 def policies(nodes: Nodes) -> dict[str, str]:

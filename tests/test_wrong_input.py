@@ -75,6 +75,11 @@ WRONG = {
     "eval.suites.text.measure=perplexty": "did you mean perplexity",
     "+eval.suites.text.params.max_len=3": "did you mean max_length",
     "+eval.runtime.save_steps=3": "eval.runtime.save_steps",
+    "eval.suites.text.data=smoke_txt": "eval.suites.text.data: there is no data set 'smoke_txt' (did you mean "
+    "'smoke_text'?)",
+    "+gates.mine.suite=text": "+gates.mine.suite=text: a new gate cannot be made on the command line; write it under "
+    "`gates` of the experiment, or in a file of conf/gates",
+    "+eval.suites.mine={measure: perplexity, data: smoke_text}": "a new suite cannot be made on the command line",
     "data.smoke_text.builder=smoke_txt": "unknown data builder 'smoke_txt'",
     "data.smoke_text.runtime.threads=3": "data.smoke_text: a data set is made on the CPU",
 }
@@ -86,6 +91,29 @@ def test_wrong_settings_are_refused_before_anything_runs(user, word):
     assert done.code == 2 and WRONG[word] in done.text
     assert not (user.store / "artifacts").exists() and not (user.store / "runs").exists()
     assert not (user.path / "hub.lock").exists()
+
+
+TOLD = "+stages.told={kind: baseline, inputs: {model: base}, system: Be brief.}"
+
+
+def test_a_prompt_before_a_model_is_no_start_for_training(user):
+    done = user("run", "experiment=smoke", TOLD, "stages.sft.inputs.policy=told")
+    assert done.code == 2 and "Traceback" not in done.text
+    assert (
+        "stages.sft.inputs.policy: 'told' is a prompt before a model, which only evaluation reads; name a model: sft, "
+        "domain, dpo, base" in done.text
+    )
+    assert not (user.store / "artifacts").exists()
+
+
+def test_a_gate_on_a_suite_that_its_stage_is_not_measured_on_names_those_it_is(user):
+    """No prompt changes perplexity, so no baseline is measured on it."""
+    done = user("run", "experiment=smoke", TOLD, "gates.text_improves.stage=told")
+    assert done.code == 2 and not (user.store / "artifacts").exists()
+    assert (
+        "gates.text_improves.suite=text: 'told' is not measured on it, but on preference, refusal, consistency, "
+        "robustness, calibration: name one of these, or another stage" in done.text
+    )
 
 
 def test_all_mistakes_are_told_at_once(user):

@@ -310,11 +310,23 @@ def _composed_sentence(error: BaseException, words: Sequence[str], folders: Sequ
                 f"{where}{key}: an experiment that this one builds on speaks of the stage; put `/stage@stages.{name}: "
                 "KIND` before it in the defaults, or choose the stage with `override /align: NAME`"
             )
+        if made := re.search(r"dict is not a subclass of (Gate|Suite)", str(inner)):
+            return _not_from_words(made[1].lower(), key, words)
         return where + key_sentence(inner, key, _siblings(key, words, folders))
     named = re.search(r"full_key: (\S+)", str(error))
     lines = [line for line in str(error).splitlines() if line.strip()]
     detail = lines[1] if place and len(lines) > 1 else lines[0] if lines else type(error).__name__
     return f"{where}{named[1] + ': ' if named else ''}{detail}"
+
+
+def _not_from_words(what: str, name: str, words: Sequence[str]) -> str:
+    """For a new entry of a typed mapping, which OmegaConf takes from files only."""
+    place = {"gate": "gates", "suite": "eval.suites"}[what]
+    word = next((word for word in words if word.lstrip("+").startswith(f"{place}.{name}")), f"{place}.{name}")
+    return (
+        f"{word}: a new {what} cannot be made on the command line; write it under `{place}` of the experiment, or in a "
+        f"file of conf/{place.split('.')[0]} (there, its fields can be set like this)"
+    )
 
 
 def _siblings(key: str, words: Sequence[str], folders: Sequence[Path]) -> list[str]:
