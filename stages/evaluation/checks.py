@@ -5,6 +5,7 @@ Types that are not here come from other packages (`own_checks.py`).
 
 import math
 import re
+import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +13,14 @@ from typing import Any
 from stages.evaluation import own_checks, structured
 
 Check = dict[str, Any]
-NUMBER = re.compile(r"[-+]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?:[eE][-+]?\d+)?|[-+]?\.\d+")
+SIGN = r"(?:(?<!\w)[-+\u2212])?"  # between digits, as in 3-5 or 2024-03, it is none
+THOUSANDS = ",'\u2019\u00a0\u2009\u202f"  # commas, apostrophes, spaces that do not break; a plain space parts numbers
+NUMBER = re.compile(rf"{SIGN}(?:\d{{1,3}}(?:[{THOUSANDS}]\d{{3}})+(?!\d)|\d+)(?:\.\d+)?(?:[eE][-+]?\d+)?|{SIGN}\.\d+")
+VALUES = {  # key -> the type of its value
+    "ignore_case": (bool, "true or false"), "wanted": (bool, "true or false"), "text": (str, "a text"),
+    "pattern": (str, "a text"), "count": (int, "a whole number"), "min": (int, "a whole number"),
+    "max": (int, "a whole number"),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -23,6 +31,8 @@ class Rule:
 
 
 def _fold(check: Check, text: str, default: bool) -> str:
+    """One spelling of accented letters; small letters where case does not count."""
+    text = unicodedata.normalize("NFC", text)
     return text.casefold() if check.get("ignore_case", default) else text
 
 
@@ -45,11 +55,15 @@ def _starts_with(check: Check, text: str) -> bool:
 
 
 def _numeric(check: Check, text: str) -> bool:
-    """The last number in the answer; thousands separators are understood."""
+    """The last number in the answer; thousands separators and a typographic minus are understood, a percent sign not.
+
+    So 12 and 12 % are the same, and 0.12 is another number.
+    """
     found = NUMBER.findall(text)
-    return bool(found) and math.isclose(
-        float(found[-1].replace(",", "")), float(check["answer"]), rel_tol=1e-6, abs_tol=1e-9
-    )
+    if not found:
+        return False
+    plain = re.sub(f"[{THOUSANDS}]", "", found[-1]).replace("\u2212", "-")
+    return math.isclose(float(plain), float(check["answer"]), rel_tol=1e-6, abs_tol=1e-9)
 
 
 def _regex(check: Check, text: str) -> bool:
@@ -124,6 +138,8 @@ def describe(check: Check) -> str:
 def problem(check: Check) -> str:
     """What is wrong with a check, or nothing. ConfigError for a package whose checks cannot be used."""
     kind = check.get("type") if isinstance(check, dict) else None
+    if not isinstance(kind, str):
+        return f"a check is an object with a `type`, a text, not {check!r}"
     own = own_checks.found()
     if kind in RULES and kind in own:
         return (
@@ -146,20 +162,32 @@ def _bad_value(kind: str, check: Check) -> str:
         if key in check and not (
             check[key]
             and (isinstance(check[key], list) or (key == "keys" and isinstance(check[key], dict)))
-            and all(isinstance(part, str) for part in check[key])
+            and all(isinstance(part, str) and part for part in check[key])
         ):
-            return f"`{key}` is a list of texts" + (" or a mapping" if key == "keys" else "")
+            return f"`{key}` is a list of texts" + (" or a mapping" if key == "keys" else "") + ", none of them empty"
     if kind == "words" and not {"min", "max"} & set(check):
         return "words needs min or max"
     if kind == "json_schema":
         return structured.schema_problem(check["schema"])
     if kind == "licence_expression":
         return structured.licence_problem(check["answer"])
-    if kind == "refusal" and not isinstance(check["wanted"], bool):
-        return f"refusal: `wanted` is true or false, not {check['wanted']!r}"
+    for key, (wanted, told) in VALUES.items():
+        value = check.get(key)
+        if key in check and (not isinstance(value, wanted) or (wanted is int and isinstance(value, bool))):
+            return f"{kind}: `{key}` is {told}, not {value!r}"
+    if check.get("min", 0) > check.get("max", math.inf):
+        return f"{kind}: min={check['min']} is above max={check['max']}; no answer passes"
+    if kind == "numeric" and not _is_number(check["answer"]):
+        return f"numeric: `answer` is a number, such as 1000.5, not {check['answer']!r}"
     try:
         re.compile(check.get("pattern", ""))
-        float(check["answer"] if kind == "numeric" else 0)
-    except (re.error, ValueError, TypeError) as error:
-        return str(error)
+    except re.error as error:
+        return f"{kind}: `pattern`: {error}"
     return ""
+
+
+def _is_number(value: Any) -> bool:
+    try:
+        return not isinstance(value, bool) and math.isfinite(float(value))
+    except (ValueError, TypeError, OverflowError):
+        return False

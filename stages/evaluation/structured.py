@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from license_expression import Licensing
 
 ABSENT = "licence_expression needs the package license-expression; run: pip install 'journeyman[legal]'"
-FENCE = re.compile(r"\A```\w*\n(.*?)\n?```\Z", re.DOTALL)
+FENCE = re.compile(r"\A```\w*[ \t]*\r?\n(.*?)\s*```\Z", re.DOTALL)
 
 
 def no_number(name: str) -> None:
@@ -112,6 +112,8 @@ def meaning(expression: str) -> Any:
         parsed = licensing().parse(expression, validate=True)
     except ExpressionError as error:
         raise ValueError(str(error)) from error
+    except (IndexError, AssertionError, RecursionError) as error:  # what the parser lets out for "()" and its like
+        raise ValueError("not well formed") from error
     if parsed is None:
         raise ValueError("empty")
     return licensing().dnf(parsed).simplify()
@@ -119,7 +121,9 @@ def meaning(expression: str) -> Any:
 
 def same_licences(text: str, expression: str) -> bool:
     """Whether a text, without quotes, mark-up, a label `SPDX-License-Identifier:` and a final stop, means the same."""
-    bare = re.sub(r"^SPDX-License-Identifier:", "", text.strip("\"'*` .\n\t"), flags=re.IGNORECASE)
+    fenced = FENCE.match(text.strip())
+    text = (fenced[1] if fenced else text).strip("\"'*` .\n\t")
+    bare = re.sub(r"^SPDX-License-Identifier:", "", text, flags=re.IGNORECASE)
     try:
         return meaning(bare) == meaning(expression)
     except ValueError:
