@@ -5,6 +5,7 @@ A constraint of an item is an object: {"type": ..., its keys}. Adding a type: a 
 code, its docstring says so.
 """
 
+import unicodedata
 from dataclasses import MISSING, fields
 from difflib import get_close_matches
 from typing import Any
@@ -56,12 +57,14 @@ TYPES: dict[str, type[Constraint]] = {
 
 def read(given: dict[str, Any], where: str = "constraint") -> Constraint:
     """The constraint that an item writes so. ConfigError says which key is wrong."""
-    if not isinstance(given, dict) or given.get("type") not in TYPES:
-        name = str(given.get("type") if isinstance(given, dict) else given)
+    name = given.get("type") if isinstance(given, dict) else None
+    if not isinstance(name, str):
+        raise ConfigError(f"{where}: a constraint is an object with a `type`, a text, not {given!r}")
+    if name not in TYPES:
         near = get_close_matches(name, TYPES, 1)
         hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(TYPES)}"
         raise ConfigError(f"{where}: type {name!r} is unknown; {hint}")
-    kind = TYPES[given["type"]]
+    kind = TYPES[name]
     keys = {name: value for name, value in given.items() if name != "type"}
     if missing := [field.name for field in fields(kind) if field.default is MISSING and field.name not in keys]:
         raise ConfigError(f"{where}: {given['type']} needs {', '.join(missing)}")
@@ -84,8 +87,9 @@ def problem(constraints: Any) -> str:
 
 
 def strict(constraint: Constraint, answer: str) -> bool:
-    """Whether the answer as it is keeps to the constraint; an empty one keeps to none."""
-    return bool(answer.strip()) and constraint.met(answer)
+    """Whether the answer as it is keeps to the constraint; one without a visible character keeps to none."""
+    seen = any(unicodedata.category(letter)[0] not in "CZ" for letter in answer)
+    return seen and constraint.met(unicodedata.normalize("NFC", answer))
 
 
 def loose(constraint: Constraint, answer: str) -> bool:

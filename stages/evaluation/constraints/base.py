@@ -1,6 +1,7 @@
 """What a constraint is: a frozen dataclass whose fields are the keys of an item's constraint beside `type`."""
 
 import re
+import unicodedata
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
@@ -47,8 +48,9 @@ def need_text(name: str, text: str) -> None:
 
 
 def phrase(text: str) -> re.Pattern[str]:
-    """Finds the words of a text as whole words, whatever their case and the white space between them."""
-    words = r"\s+".join(map(re.escape, text.split()))
+    """Finds the words of a text as whole words, whatever their case, apostrophes and the white space between them."""
+    words = r"\s+".join(map(re.escape, unicodedata.normalize("NFC", text).split()))
+    words = re.sub("['\u2019]", "['\u2019]", words)
     return re.compile(rf"(?<!\w){words}(?!\w)", re.IGNORECASE)
 
 

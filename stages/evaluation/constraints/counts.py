@@ -13,7 +13,7 @@ PLACEHOLDER = re.compile(r"\[[^\[\]\n]*\w[^\[\]\n]*\](?!\()")
 
 
 class Words(Counted):
-    """Words; *don't* and *well-known* are one each (the paper's code counts two)."""
+    """Words; *don't*, *well-known* and *3.14* are one each (the paper's code counts two)."""
 
     def count(self, answer: str) -> int:
         return len(words(answer))

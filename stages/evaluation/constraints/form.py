@@ -1,6 +1,7 @@
 """Constraints on an answer's form: its beginning and end, its parts, its notation."""
 
 import re
+import unicodedata
 from dataclasses import dataclass
 
 from stages.evaluation.constraints.base import Constraint, named, need_text, need_texts
@@ -16,7 +17,7 @@ CODE = re.compile(r"^ {0,3}```([^\n`]*)\n.*?^ {0,3}```\s*$", re.MULTILINE | re.D
 
 def plain(text: str) -> str:
     """Small letters, single spaces, nothing but the words at the ends."""
-    return " ".join(text.strip(AROUND).lower().split())
+    return " ".join(unicodedata.normalize("NFC", text).strip(AROUND).lower().split())
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class StartsWith(Constraint):
     text: str
 
     def __post_init__(self) -> None:
-        need_text("text", self.text)
+        need_text("text", plain(self.text))
 
     def met(self, answer: str) -> bool:
         return plain(answer).startswith(plain(self.text))
@@ -39,7 +40,7 @@ class EndsWith(Constraint):
     text: str
 
     def __post_init__(self) -> None:
-        need_text("text", self.text)
+        need_text("text", plain(self.text))
 
     def met(self, answer: str) -> bool:
         return plain(answer).endswith(plain(self.text))
@@ -107,7 +108,7 @@ class RepeatPrompt(Constraint):
     text: str
 
     def __post_init__(self) -> None:
-        need_text("text", self.text)
+        need_text("text", plain(self.text))
 
     def met(self, answer: str) -> bool:
         whole = plain(self.text)

@@ -1,5 +1,6 @@
 """Constraints on words and letters that an answer has or has not. Words are whole, whatever their case."""
 
+import unicodedata
 from dataclasses import dataclass
 
 from stages.evaluation.constraints.base import Constraint, Counted, need_text, need_texts, phrase
@@ -73,11 +74,11 @@ class LetterFrequency(Counted):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if len(self.letter) != 1:
+        if len(unicodedata.normalize("NFC", self.letter)) != 1:
             raise ValueError(f"letter={self.letter!r}: one character")
 
     def count(self, answer: str) -> int:
-        return answer.lower().count(self.letter.lower())
+        return answer.lower().count(unicodedata.normalize("NFC", self.letter).lower())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +90,8 @@ class FirstWordOfParagraph(Constraint):
     paragraphs: int | None = None
 
     def __post_init__(self) -> None:
-        need_text("word", self.word)
+        if not words(self.word):
+            raise ValueError(f"word={self.word!r}: a word")
         if self.paragraph < 1 or (self.paragraphs is not None and self.paragraphs < self.paragraph):
             raise ValueError(f"paragraph={self.paragraph} of {self.paragraphs}: they count from 1")
 

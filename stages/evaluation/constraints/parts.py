@@ -1,8 +1,11 @@
 """How an answer falls into words, sentences, paragraphs and lines."""
 
 import re
+import unicodedata
 
-WORD = re.compile(r"\w+(?:['’-]\w+)*")
+MARKS = "".join(chr(code) for code in range(0x300, 0xAC00) if unicodedata.category(chr(code)).startswith("M"))
+LETTERS = rf"\w[\w{MARKS}]*"  # vowel signs and accents are no letters of their own to `re`
+WORD = re.compile(rf"{LETTERS}(?:['’-]{LETTERS}|(?<=\d)[.,]\d+)*")
 STOP = re.compile(r"[.!?…。！？]+[\"'”’)\]*_]*(?=\s|$)|(?<=[。！？])|\n\s*\n|\n(?=\s*(?:[-*•+]|\d+[.)])\s)")
 ABBREVIATION = re.compile(
     r"(?i:\b(?:mr|mrs|ms|dr|prof|st|vs|cf|jr|sr|inc|ltd|e\.g|i\.e|approx|dept))\.\Z|\b[A-Z]\.\Z|^\s*\d+\.\Z",
@@ -13,7 +16,7 @@ NUMBERED = re.compile(r"^\s*\d+[.)]\s+\S", re.MULTILINE)
 
 
 def words(text: str) -> list[str]:
-    """Runs of letters and digits; an apostrophe or a hyphen inside joins them."""
+    """Runs of letters and digits; an apostrophe or a hyphen inside joins them, a point or a comma inside a number."""
     return WORD.findall(text)
 
 

@@ -121,7 +121,10 @@ def test_an_empty_answer_keeps_to_nothing(case):
     [
         ("words", "`constraints` is a list of at least one constraint"),
         ([], "`constraints` is a list of at least one constraint"),
-        (["words"], "constraints[0]: type 'words' is unknown"),
+        (["words"], "constraints[0]: a constraint is an object with a `type`, a text, not 'words'"),
+        ([{"type": ["words"]}], "a constraint is an object with a `type`"),
+        ([{"type": "starts_with", "text": "**"}], "starts_with: `text` is empty"),
+        ([{"type": "first_word_of_paragraph", "paragraph": 1, "word": "!"}], "word='!': a word"),
         ([{"type": "title"}, {"type": "wrds"}], "constraints[1]: type 'wrds' is unknown; did you mean words?"),
         ([{"type": "words", "mni": 3}], "constraints[0].mni: no such parameter; did you mean min?"),
         ([{"type": "words", "min": "3"}], "constraints[0].min='3': expected int, got str"),
@@ -248,3 +251,28 @@ def test_max_new_tokens_is_read(policy, questions):
 def test_a_broken_constraint_names_its_item():
     with pytest.raises(DataError, match=r"item r: constraints\[0\]: type 'wrds' is unknown"):
         Constraints().check({**ROW, "constraints": [{"type": "wrds"}]}, ConstraintsParams())
+
+
+@pytest.mark.parametrize("answer", ["", "  \n", "\u200b", "\ufeff\n", "\u00a0"])
+@pytest.mark.parametrize("case", [{"type": "words", "max": 5}, {"type": "no_commas"}, {"type": "lines", "max": 2}])
+def test_an_answer_that_nobody_can_see_keeps_to_nothing(case, answer):
+    assert not strict(read(case), answer) and not loose(read(case), answer)
+
+
+@pytest.mark.parametrize(
+    ("case", "answer"),
+    [
+        ({"type": "keywords", "all": ["caf\u00e9"]}, "A cafe\u0301 here"),
+        ({"type": "keywords", "all": ["don't"]}, "I don\u2019t"),
+        ({"type": "letter_frequency", "letter": "\u00e9", "min": 1, "max": 1}, "cafe\u0301"),
+        ({"type": "json"}, '```JSON\r\n{"a": 1}\r\n```'),
+        ({"type": "words", "min": 2, "max": 2}, "\u0939\u093f\u0928\u094d\u0926\u0940 \u092d\u093e\u0937\u093e"),
+        ({"type": "words", "min": 3, "max": 3}, "3.14 for 1,000"),
+    ],
+)
+def test_one_text_in_two_spellings_is_one_text(case, answer):
+    assert strict(read(case), answer)
+
+
+def test_a_forbidden_word_is_found_with_either_apostrophe():
+    assert not strict(read({"type": "forbidden", "words": ["don't"]}), "I don\u2019t")
