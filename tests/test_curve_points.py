@@ -3,7 +3,7 @@
 import pytest
 
 import pipeline.registry as registry
-from pipeline.config import Loaded
+from pipeline.config.load import Loaded
 from pipeline.curve import at_share, measured, plan_point, seconds
 from pipeline.errors import ConfigError
 from pipeline.planner import make_plan
@@ -58,7 +58,7 @@ def learner(tmp_path, monkeypatch):
     monkeypatch.setattr(registry, "_kinds", {})
     import learner_stages as toys
 
-    from pipeline.typed import typed_experiment
+    from pipeline.config.typed import typed_experiment
     from stages.prepare import Prepare, PrepareConfig
 
     kinds = {

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from pipeline.statistics import Estimate as Rate
+from pipeline.judging.statistics import Estimate as Rate
 from stages.diagnosis.curve import Curve, Estimate
 from stages.diagnosis.evidence import Density, Evidence
 from stages.diagnosis.rates import Difference, Share
