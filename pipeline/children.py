@@ -16,9 +16,10 @@ from pipeline.graph import located
 from pipeline.heartbeat import Heartbeat
 from pipeline.locks import Lock
 from pipeline.manifest import read_json
+from pipeline.processes import Outcome
 from pipeline.registry import WARM, load_kinds
 from pipeline.visible import on_terminal
-from pipeline.worker import Outcome, Request, build, validate
+from pipeline.worker import Request, build, validate
 
 TICK = 0.1  # seconds between two looks at a child's log
 GRACE = 10  # seconds that an interrupted child gets before it is killed

@@ -55,6 +55,8 @@ class Context:
     tracker: Tracker = field(default_factory=Tracker)
     tracker_dir: Path = Path("wandb")
     sections: dict[str, Any] = field(default_factory=dict)
+    rank: int = 0  # number of this process among those that build the artifact together; only 0 writes what is kept
+    processes: int = 1
     forced: bool = False  # a person wants it built anew: what was found out before must not stand in
     began: tuple[int, float] | None = None  # step and time of the first word on progress
 
@@ -68,9 +70,12 @@ class Context:
         if self.began is None:
             self.began = (step, now)
         said = Progress(self.run_id, step, total, *self.began, now, memory(), numbers)
-        write(self.ckpt.parent, said)
+        if self.rank == 0:
+            write(self.ckpt.parent, said)
         return said.words()
 
     def log(self, message: str) -> None:
-        """One line for people, on stderr and in the stage's log."""
+        """One line for people, on stderr and in the stage's log; of rank 0 alone, as the others would say the same."""
+        if self.rank:
+            return
         print(f"{time.strftime('%H:%M:%S')} [{self.stage}] {message}", file=sys.stderr, flush=True)

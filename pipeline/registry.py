@@ -23,6 +23,9 @@ class Stage:
     version: ClassVar[int] = 1  # part of the id: raise it when the same config must give another result
     consumes: ClassVar[dict[str, str]] = {}  # input role -> what it must be: model | reward | measurable
     produces: ClassVar[str] = "model"  # model | prompted | reward | data | findings | results
+    parallel: ClassVar[bool] = (
+        False  # whether several processes can build one artifact together (runtime.num_processes)
+    )
 
     def fingerprints(self, config: Any) -> dict[str, str]:
         """Content outside the store that the stage will read: name -> digest or pinned revision. No heavy imports."""

@@ -24,10 +24,11 @@ from pipeline.judging.run import conclude, judge_ready
 from pipeline.locks import Lock
 from pipeline.manifest import SCHEMA, command_line, environment, now, read_json, write_json
 from pipeline.planner import Plan, inputs_of, on_remote, stale_roles
+from pipeline.processes import Outcome, wait_for_ranks
 from pipeline.redaction import redacted
 from pipeline.store import Store, Stored, digests
 from pipeline.trackers import require as require_tracker
-from pipeline.worker import Outcome, Request
+from pipeline.worker import Request
 
 
 @dataclass
@@ -307,6 +308,7 @@ def _build(run: Run, node: Node, lock: Lock) -> tuple[Stored, bool]:
     if outcome is None:
         for name in above(node.name, run.plan.nodes) - {node.name}:
             run.store.verify(run.plan.nodes[name].stored, name=name)  # type: ignore[arg-type]
+        wait_for_ranks(work)
         step = _clear(work, spec)
         write_json(work / "spec.json", spec)
         outcome = _in_child(run, work, lock)

@@ -18,12 +18,15 @@ class Runtime:
     """How a stage runs on this machine. Never changes the result beyond float noise, so never part of an id."""
 
     device: str = "auto"  # auto | cpu | cuda
-    threads: int = 0  # CPU threads of a stage; 0 = one for each core
+    threads: int = 0  # CPU threads of a stage, shared by its processes; 0 = one for each core
     micro_batch: int = 0  # rows in one forward pass; 0 = the stage's own choice. The global batch stays the same
     save_steps: int = 0  # optimizer steps between checkpoints; 0 = a tenth of the run
     logging_steps: int = 5  # optimizer steps between two points of the loss curve
     stall_minutes: float = 30.0  # without a line, a file or processor time, a stage is stopped as hanging; 0 = never
     dequant_cache_gib: float = 0.0  # GiB for 4-bit weights kept dense, which is faster; of the method qlora
+    num_processes: int = 1  # of a training stage, over all machines; each takes its part of every batch
+    num_machines: int = 1  # that these processes run on, the same number on each
+    strategy: str = "ddp"  # of the processes: ddp | fsdp2 | deepspeed; docs/several-processes.md
 
 
 @dataclass

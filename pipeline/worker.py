@@ -23,21 +23,10 @@ from pipeline.disk import FULL
 from pipeline.errors import JourneymanError, StageFailed
 from pipeline.locks import Lock
 from pipeline.manifest import read_json, sync_tree, write_json
+from pipeline.processes import Outcome, check_runtime, together
 from pipeline.redaction import redact
 from pipeline.registry import Kind, kind
 from pipeline.schema import Tracker
-
-
-@dataclass
-class Outcome:
-    """What a child says at its end. `begin` and `end` (time.time()) bracket the stage's own work."""
-
-    begin: float
-    end: float
-    metrics: Mapping[str, float] | None = None
-    sections: Mapping[str, Any] | None = None
-    error: str | None = None
-    exit_code: int = 0
 
 
 @dataclass(frozen=True)
@@ -55,20 +44,22 @@ def build(spec_file: str, lock: Lock, results: Connection, debug: bool) -> None:
     begin = time.time()
     try:
         spec = read_json(Path(spec_file))
-        _write_to(Path(spec_file).with_name("log.txt"))
-        metrics, sections = run_stage(spec)
-        outcome = Outcome(begin, time.time(), metrics, sections)
+        write_to(Path(spec_file).with_name("log.txt"))
+        if spec["config"]["runtime"]["num_processes"] > 1:
+            outcome = together(Path(spec_file), spec, debug)
+        else:
+            outcome = Outcome(begin, time.time(), *run_stage(spec))
         sync_tree(Path(spec["out"]))  # a power cut must not keep result.json and lose what it speaks of
         write_json(Path(spec_file).with_name("result.json"), vars(outcome))
     except BaseException as error:
-        outcome = _failure(error, begin, Path(spec_file).with_name("log.txt"), debug)
+        outcome = failure(error, begin, Path(spec_file).with_name("log.txt"), debug)
     with suppress(OSError):  # an orphan's parent is gone; result.json tells the next run
         results.send(outcome)
     sys.exit(outcome.exit_code)
 
 
-def run_stage(spec: Mapping[str, Any]) -> tuple[dict[str, float], dict[str, Any]]:
-    """Metrics and manifest sections of the stage that `spec` describes."""
+def run_stage(spec: Mapping[str, Any], rank: int = 0) -> tuple[dict[str, float], dict[str, Any]]:
+    """Metrics and manifest sections of the stage that `spec` describes, in this process alone or as one of several."""
     os.chdir(spec["cwd"])
     if spec["gpu"] is not None:  # CUDA reads it once, and has not begun yet
         os.environ["CUDA_VISIBLE_DEVICES"] = spec["gpu"]
@@ -87,6 +78,8 @@ def run_stage(spec: Mapping[str, Any]) -> tuple[dict[str, float], dict[str, Any]
         cache=Path(spec["cache"]),
         tracker=Tracker(**spec["tracker"]),
         tracker_dir=Path(spec["tracker_dir"]),
+        rank=rank,
+        processes=spec["config"]["runtime"]["num_processes"],
         forced=spec["basis"]["forced"],
     )
     metrics = dict(found.stage().run(ctx) or {})
@@ -102,7 +95,9 @@ def validate(requests: list[Request], results: Connection) -> None:
     for request in requests:
         try:
             found = load_kind(request.module, request.kind)
-            found.stage().validate(instance(found, request.config))
+            config = instance(found, request.config)
+            check_runtime(config.runtime, found)
+            found.stage().validate(config)
         except JourneymanError as error:
             errors.append((request.where, str(error), error.exit_code))
         except Exception as error:
@@ -138,7 +133,7 @@ def _artifact(item: Mapping[str, str]) -> Artifact:
     return Artifact(item["id"], item["kind"], item["stage"], Path(item["path"]), item["digest"])
 
 
-def _write_to(log: Path) -> None:
+def write_to(log: Path) -> None:
     """Send stdout and stderr, also those of C libraries, to the log; the parent shows it on the terminal."""
     handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     for stream, number in ((sys.stdout, 1), (sys.stderr, 2)):
@@ -156,7 +151,7 @@ def _redact(stream: Any) -> None:
     stream.write = lambda text: write(redact(text))
 
 
-def _failure(error: BaseException, begin: float, log: Path, debug: bool) -> Outcome:
+def failure(error: BaseException, begin: float, log: Path, debug: bool) -> Outcome:
     """A known error keeps its message and exit code; another becomes one line, its traceback is in the log."""
     end = time.time()
     if isinstance(error, KeyboardInterrupt):

@@ -31,6 +31,9 @@ GROUPS = (
     "experiment", "align", "model", "data", "stage", "peft", "eval", "gates", "contract", "budget", "tracker", "store",
     "launcher", "sweeper",
 )  # fmt: skip
+OF_TRAINING = tuple(
+    f"runtime.{name}" for name in ("save_steps", "logging_steps", "num_processes", "num_machines", "strategy")
+)  # which an evaluation refuses
 TOP = [  # key of an experiment -> its type
     ("model", schema.ModelConfig),
     ("eval", schema.Evaluation),
@@ -155,7 +158,7 @@ def experiment() -> str:
     top = [row for row in rows(schema.Experiment) if row[0] in NOTES or row[0] == "budget"]
     parts = ["### The experiment itself\n\n" + table(top, identity=False)]
     for key, kind in TOP:
-        found = [row for row in rows(kind) if row[0] not in ("suites", "runtime.save_steps", "runtime.logging_steps")]
+        found = [row for row in rows(kind) if row[0] not in ("suites", *OF_TRAINING)]
         parts.append(f"### `{key}`\n\n{doc(kind)}\n\n{table(found, identity=key.split('.')[0] in ('model', 'eval'))}")
     return "\n".join(parts)
 

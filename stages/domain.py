@@ -59,6 +59,7 @@ class Domain(Stage):
 
     version = 1
     consumes = {"policy": "model"}
+    parallel = True
 
     def contract(self, config: DomainConfig) -> dict[str, Any]:
         return asked(config, "max_tokens", "rehearsal")

@@ -19,6 +19,7 @@ from stages.rewards.pairs import judged as judge
 from stages.rewards.votes import Votes
 from stages.training import alarms, arguments, judged, losses, probes, reference, run
 from stages.training.config import TrainConfig, asked, check_data
+from stages.training.divided import divided
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -51,6 +52,7 @@ class Dpo(Stage):
 
     version = 1
     consumes = {"policy": "model"}
+    parallel = True
 
     def contract(self, config: DpoConfig) -> dict[str, Any]:
         return asked(config, "max_pairs")
@@ -163,7 +165,7 @@ def _trainer(ctx: Context, policy: Policy, pairs: list[Pair]) -> "DPOTrainer":
     ctx.log(
         f"{len(pairs)} pairs, {sum(p.tokens for p in pairs)} tokens, {args.per_device_train_batch_size} pairs at a time"
     )
-    trainer = Trainer(
+    trainer = divided(Trainer)(
         model=policy.model, args=args, train_dataset=dataset, processing_class=policy.tokenizer,
         peft_config=run.new_adapter(ctx),
     )  # fmt: skip

@@ -63,6 +63,9 @@ class Evaluate(Stage):
         for name in ("save_steps", "logging_steps"):
             if getattr(config.runtime, name) != getattr(Runtime(), name):
                 raise ConfigError(f"eval.runtime.{name}: an evaluation takes no optimizer steps; take it out")
+        for name in ("num_processes", "num_machines", "strategy"):
+            if getattr(config.runtime, name) != getattr(Runtime(), name):
+                raise ConfigError(f"eval.runtime.{name}: an evaluation runs in one process; take it out")
         if config.runtime.dequant_cache_gib < 0:
             raise ConfigError(f"eval.runtime.dequant_cache_gib={config.runtime.dequant_cache_gib}: at least 0")
         for name, suite in config.suites.items():

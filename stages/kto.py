@@ -19,6 +19,7 @@ from stages.models.chain import Policy
 from stages.models.chat import Example, answer_ids, prompt_ids
 from stages.training import alarms, arguments, losses, probes, reference, run
 from stages.training.config import TrainConfig, asked, check_data
+from stages.training.divided import divided
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -52,6 +53,7 @@ class Kto(Stage):
 
     version = 1
     consumes = {"policy": "model"}
+    parallel = True
 
     def contract(self, config: KtoConfig) -> dict[str, Any]:
         return asked(config, "max_rows")
@@ -65,7 +67,7 @@ class Kto(Stage):
         arguments.check(KTOConfig, config)
         _check_train(config)
         if _has_kl(config):
-            losses.check_one_pass(config, KL)
+            losses.check_one_pass(config, KL, over_ranks=True)
         peft_config(config.peft)
 
     def run(self, ctx: Context) -> dict[str, float]:
@@ -186,6 +188,16 @@ def _trainer(ctx: Context, policy: Policy, answers: Sequence[Labelled]) -> "KTOT
         def _prepare_dataset(self, dataset: Any, *args: Any) -> Any:
             return dataset
 
+        def _compute_kl_logps(self, model: Any, batch: dict[str, Any]) -> Any:
+            """TRL takes the mean of what the ranks have: weighed, it is that over the rows of the whole batch."""
+            found = super()._compute_kl_logps(model, batch)
+            return found if found is None or self.place is None else self.place.of_mean * found
+
+        def _compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool) -> Any:
+            if "ref_KL_logps" in inputs and self.place:
+                inputs = {**inputs, "ref_KL_logps": self.place.of_mean * inputs["ref_KL_logps"]}
+            return super()._compute_loss(model, inputs, return_outputs)
+
         def _precompute_ref_logps(self, dataset: Any, name: str, batch_size: int) -> Any:
             file = reference.cache_file(ctx.cache, policy, run.take_step(ctx, policy), None)
             mixed = ("KL_completion_ids",) if self.calculate_KL else ()
@@ -199,7 +211,7 @@ def _trainer(ctx: Context, policy: Policy, answers: Sequence[Labelled]) -> "KTOT
         losses.require_one_pass(ctx.config, memory, KL)
     args = arguments.build(KTOConfig, ctx.config, rows=len(answers), ckpt=ctx.ckpt, device=policy.device, fit=memory)
     ctx.log(f"{len(answers)} answers, {sum(answer.good for answer in answers)} of them good")
-    trainer = Trainer(
+    trainer = divided(Trainer)(
         model=policy.model, args=args, train_dataset=_dataset(ctx.config, answers), processing_class=policy.tokenizer,
         peft_config=run.new_adapter(ctx),
     )  # fmt: skip

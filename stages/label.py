@@ -118,6 +118,9 @@ def _check_answers(config: LabelConfig) -> None:
     for name in ("save_steps", "logging_steps"):
         if getattr(config.runtime, name) != getattr(Runtime(), name):
             raise ConfigError(f"runtime.{name}: labelling takes no optimizer steps; take it out")
+    for name in ("num_processes", "num_machines", "strategy"):
+        if getattr(config.runtime, name) != getattr(Runtime(), name):
+            raise ConfigError(f"runtime.{name}: labelling runs in one process; take it out")
     Sampling(config.rollout.max_new_tokens, config.rollout.temperature, config.rollout.top_k, config.rollout.top_p,
              config.rollout.samples).check()  # fmt: skip
 

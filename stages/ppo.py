@@ -17,7 +17,7 @@ from stages.models.chat import prompt_ids
 from stages.rewards import combined
 from stages.rl.config import NO_JUDGES, PpoTrain, Rollouts, ValueFunction, check_roles, check_train
 from stages.rl.guards import Guards
-from stages.training import run
+from stages.training import run, several
 from stages.training.config import asked, check_data
 
 if TYPE_CHECKING:
@@ -53,6 +53,7 @@ class Ppo(Stage):
 
     version = 1
     consumes = {"policy": "model"}
+    parallel = True
 
     def fingerprints(self, config: PpoConfig) -> dict[str, str]:
         return combined.fingerprints(config.reward, config.gold)
@@ -107,6 +108,8 @@ def _check(config: PpoConfig) -> None:
     ):  # fmt: skip
         if value < least:
             raise ConfigError(f"{name}={value}: at least {least}")
+    several.check_division(config.batch_size, config.runtime)
+    several.check_strategy(config.runtime, ("ddp",))
     _check_beside(config)
     if config.step not in STEPS:
         raise ConfigError(f"step={config.step}: use one of {', '.join(STEPS)}")
@@ -202,14 +205,10 @@ def _rows_at_once(ctx: Context, roles: "Roles") -> int:
     trained = sum(p.numel() for p in policy.model.parameters() if p.requires_grad)
     made = memory.plan(
         replace(memory.shape_of(policy.model, config.peft.r), trained=trained), tokens=config.max_length,
-        batch=config.batch_size, memory=memory.of_device(policy.device), device=policy.device,
+        batch=config.batch_size // ctx.processes, memory=several.memory(ctx, policy.device), device=policy.device,
         asked_rows=config.runtime.micro_batch, asked_checkpointing=False,
     )  # fmt: skip
-    if not config.runtime.micro_batch:
-        made = memory.remembered(ctx.ckpt / "plan.json", made)
-    ctx.record("memory", asdict(made))
-    ctx.log(f"memory: {made}")
-    return made.micro_batch
+    return run.settle(ctx, made).micro_batch
 
 
 def _roles(ctx: Context) -> "Roles":
@@ -292,7 +291,7 @@ def _train(ctx: Context, learner: "Learner", start: int, total: int) -> None:
     from stages.training.tracking import tracked
 
     every = ctx.config.runtime.save_steps or max(1, total // 10)
-    samples = ctx.ckpt / "samples.jsonl"
+    samples = (ctx.out / "unread" if ctx.rank else ctx.ckpt) / "samples.jsonl"
     _forget_after(samples, start)
     if learner.history:
         _probe(ctx, learner.history[0])
@@ -308,7 +307,7 @@ def _train(ctx: Context, learner: "Learner", start: int, total: int) -> None:
             if (number + 1) % ctx.config.runtime.logging_steps == 0 or number + 1 == total:
                 ctx.log(_line(entry, total))
                 ctx.progress(number + 1, total, reward=entry["reward"])
-            if (number + 1) % every == 0 or number + 1 == total:
+            if ctx.rank == 0 and ((number + 1) % every == 0 or number + 1 == total):
                 resume.save(learner, ctx.ckpt, number + 1)
     (ctx.out / "samples.jsonl").write_bytes(samples.read_bytes())
     lines = (json.dumps(entry, sort_keys=True) + "\n" for entry in learner.history)

@@ -24,7 +24,7 @@ from stages.rewards.normalise import Normalise
 from stages.rewards.pairs import Comparison, Judged, comparisons, judged
 from stages.rewards.votes import Votes
 from stages.rl.rounds import FRESH
-from stages.training import arguments, probes, run
+from stages.training import arguments, probes, run, several
 from stages.training.config import TrainConfig, asked, check_data
 from stages.training.memory import Plan
 
@@ -91,7 +91,7 @@ class Trained:
 class Reward(Stage):
     """TRL's RewardTrainer on pairs of answers: an adapter on the input policy's chain, and a score head."""
 
-    version, consumes, produces = 1, {"policy": "model"}, "reward"
+    version, consumes, produces, parallel = 1, {"policy": "model"}, "reward", True
 
     def contract(self, config: RewardConfig) -> dict[str, Any]:
         return asked(config, "max_pairs", "data")
@@ -116,6 +116,7 @@ class Reward(Stage):
             raise ConfigError(f"ensemble={config.ensemble}: a reward model has at least one member")
         votes.check(config.votes)
         normalise.check(config.normalise)
+        several.check_strategy(config.runtime, ("ddp", "deepspeed"))
         arguments.check(Arguments, config)
         if peft_config(config.peft).lora_dropout and config.train.get("disable_dropout", True):
             raise ConfigError(

@@ -38,6 +38,7 @@ class Sft(Stage):
 
     version = 1
     consumes = {"policy": "model"}
+    parallel = True
 
     def contract(self, config: SftConfig) -> dict[str, Any]:
         return asked(config, "max_tokens", "mixture")

@@ -1,8 +1,11 @@
 """A bench for stages: they run in this process on the toy model, their artifacts are published by hand."""
 
 import json
+import os
 import random
-from dataclasses import dataclass, field
+import subprocess
+import sys
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,6 +13,7 @@ from typing import Any
 import pytest
 
 from pipeline.context import Artifact, Context
+from pipeline.processes import Outcome, command, die_with_parent, joined, meet, settings
 from pipeline.registry import kind
 from pipeline.schema import ModelConfig, PeftConfig, Runtime, Tracker
 
@@ -62,6 +66,37 @@ class Bench:
         """Build a training stage on `policy` with small, quick settings."""
         config = self.config(kind_name, **settings)
         return self.run(self.context(kind_name, config, {"policy": policy}, data))
+
+    def spec(self, ctx: Context) -> Path:
+        """spec.json of a work folder whose stage is that of `ctx`, as the engine writes it."""
+        work = self.folder(f"work-{ctx.stage}")
+        (work / "ranks").mkdir()
+        told = lambda made: {**vars(made), "path": str(made.path)}  # noqa: E731
+        places = {name: str(getattr(ctx, name)) for name in ("out", "ckpt", "cache")}
+        spec = {
+            **{name: getattr(ctx, name) for name in ("run_id", "experiment", "stage", "id")}, **places,
+            "kind": ctx.config.kind, "module": kind(ctx.config.kind).stage.__module__, "config": asdict(ctx.config),
+            "inputs": {role: told(made) for role, made in ctx.inputs.items()},
+            "data": {role: told(made) for role, made in ctx.data.items()},
+            "lineage": [*map(told, ctx.lineage.values())], "cwd": str(self.root), "gpu": None,
+            "tracker": asdict(ctx.tracker), "tracker_dir": str(ctx.tracker_dir), "basis": {"forced": False},
+        }  # fmt: skip
+        (work / "spec.json").write_text(json.dumps(spec))
+        return work / "spec.json"
+
+    def together(self, contexts: list[Context], **told: str) -> list[Outcome]:
+        """Run the stages of the contexts, all for the same number of processes, one after another in these.
+
+        `told`: what is said to the ranks of tests/ranks.py by their environment.
+        """
+        specs, runtime = [self.spec(ctx) for ctx in contexts], asdict(contexts[0].config.runtime)
+        line = command(runtime, meet(runtime), 0, settings(specs[0].with_name("ranks")), "ranks")
+        path = os.pathsep.join([str(Path(__file__).parent), *sys.path])
+        code = subprocess.run(
+            [*line, *map(str, specs)], cwd=self.root, preexec_fn=die_with_parent,
+            env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", **told},
+        ).returncode  # fmt: skip
+        return [joined(spec.with_name("ranks"), runtime, code) for spec in specs]
 
     def config(self, kind_name: str, **settings: Any) -> Any:
         found = kind(kind_name).config

@@ -51,8 +51,11 @@ RUNTIME = {
     "logging_steps": 9,
     "stall_minutes": 2.0,
     "dequant_cache_gib": 1.5,
+    "num_processes": 2,
+    "num_machines": 2,
+    "strategy": "fsdp2",
 }
-STEPS = ("save_steps", "logging_steps")  # of an optimizer
+STEPS = ("save_steps", "logging_steps", "num_processes", "num_machines", "strategy")  # of training alone
 PLACES = {"kind": None, "inputs": None, "data": None}  # ids of other artifacts: `test_inputs_and_data...`
 TRAINING = {
     **PLACES,
@@ -436,7 +439,7 @@ def readings(bench, base, sft, rows, tmp_path_factory):
 
 @pytest.mark.parametrize("kind", CHANGES)
 def test_every_option_is_read_by_its_stage(readings, kind):
-    by_the_engine = {"kind", "inputs", "data", "runtime.stall_minutes"}
+    by_the_engine = {"kind", "inputs", "data", "runtime.stall_minutes", "runtime.strategy"}
     unread = CHANGES[kind].keys() - readings[kind] - by_the_engine
     assert not {name for name in unread if not name.startswith(tuple(f"contract.{part}." for part in THRESHOLDS))}
 

@@ -103,7 +103,7 @@ def test_a_result_that_waits_for_its_publish_is_whole(store, after, monkeypatch,
     work, spec = store.work(node.id), _spec(run, node)
     for name in ("out", "ckpt"):
         (work / name).mkdir(parents=True)
-    monkeypatch.setattr(worker, "_write_to", lambda log: None)
+    monkeypatch.setattr(worker, "write_to", lambda log: None)
     trace = Trace(store.root)
     with trace.recording(monkeypatch):
         write_json(work / "spec.json", spec)

@@ -76,5 +76,5 @@ def wrapped():
     ],
 )
 def test_errors_become_one_sentence(error, code, text, tmp_path):
-    outcome = worker._failure(error, 0.0, tmp_path / "log.txt", debug=False)
+    outcome = worker.failure(error, 0.0, tmp_path / "log.txt", debug=False)
     assert outcome.exit_code == code and text in outcome.error and "second" not in outcome.error

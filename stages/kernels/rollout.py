@@ -5,7 +5,7 @@ and a finished answer leaves the batch. Every answer draws from a random stream 
 on which others it is sampled with.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -75,12 +75,14 @@ class Open:
 
 @torch.inference_mode()
 def rollout(
-    policy: Policy, prompts: list[Ids], sampling: Sampling, micro_batch: int = 0, stopped: Stopped | None = None
-) -> list[Answer]:
+    policy: Policy, prompts: list[Ids], sampling: Sampling, micro_batch: int = 0, stopped: Stopped | None = None,
+    numbers: Sequence[int] | None = None,
+) -> list[Answer]:  # fmt: skip
     """`sampling.samples` answers to each prompt, those to one prompt next to each other.
 
     `micro_batch`: prompts at once; 0 = what fits the device. `stopped`: whether an answer is complete although its turn
-    has not ended. Raises ConfigError for a sampling that cannot work.
+    has not ended. `numbers`: of the prompts, which decide what is drawn for them; None: their places here. Raises
+    ConfigError for a sampling that cannot work.
     """
     sampling.check()
     if not prompts:
@@ -93,7 +95,8 @@ def rollout(
         if k > 1:
             filled = filled.take(torch.arange(len(batch), device=policy.device).repeat_interleave(k))
         places = [i * k + sample for i in batch for sample in range(k)]
-        rows = Open(filled, torch.tensor(places), _draws(sampling, places, policy.device))
+        drawn = [(numbers[i] if numbers else i) * k + sample for i in batch for sample in range(k)]
+        rows = Open(filled, torch.tensor(places), _draws(sampling, drawn, policy.device))
         _write(policy, rows, sampling, answers, stopped)
     return answers
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from stages.rewards.loss import preference_loss
+from stages.training.divided import divided
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -50,7 +51,7 @@ def reward_trainer(
                 loss = loss + self.args.center_rewards_coefficient * ((chosen + rejected) ** 2).mean()
             return (loss, outputs) if return_outputs else loss
 
-    made = Trainer(
+    made = divided(Trainer)(
         model=model, args=args, train_dataset=dataset, processing_class=tokenizer, data_collator=Collator(pad)
     )
     config.pad_token_id = pad

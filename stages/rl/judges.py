@@ -17,7 +17,7 @@ from stages.rewards.combined import Plan, Reward, Row, ScoreFn, read
 from stages.rewards.model import Member, raw_scores, read_members
 from stages.rewards.model import score as score_alone
 from stages.rl.config import NO_JUDGES
-from stages.training import probes
+from stages.training import probes, several
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -60,12 +60,10 @@ def open_shared(ctx: Context, rewards: Mapping[str, Plan]) -> Roles:
 
     `rewards`: key of the config -> the reward that it describes. ConfigError for a reward model on another base.
     """
-    import torch
     from transformers import set_seed
 
     config, runtime = ctx.config, ctx.config.runtime
-    if runtime.threads:
-        torch.set_num_threads(runtime.threads)
+    several.begin(ctx)
     for where, plan in rewards.items():
         _refuse_foreign(ctx, plan, where)
     set_seed(config.seed)  # the new adapter's weights
@@ -80,9 +78,22 @@ def open_shared(ctx: Context, rewards: Mapping[str, Plan]) -> Roles:
 
 def read_reward(ctx: Context, roles: Roles, mapping: Mapping[str, Any], rows: list[Row]) -> Reward:
     """The reward that `mapping` describes; DataError for a row whose answers it cannot score."""
-    reward = Reward(mapping, score_functions(roles, read(mapping).models, judges_of(ctx), ctx.lineage))
+    models = score_functions(roles, read(mapping).models, judges_of(ctx), ctx.lineage)
+    if ctx.processes > 1:
+        models = {term: _over_ranks(score) for term, score in models.items()}
+    reward = Reward(mapping, models)
     reward.check_rows(rows)
     return reward
+
+
+def _over_ranks(score: ScoreFn) -> ScoreFn:
+    """The scores of a model of which each rank finds some."""
+    import torch
+
+    def found(items: Sequence[tuple]) -> list[float]:
+        return score(*map(list, zip(*items, strict=True))).tolist() if items else []
+
+    return lambda *columns: torch.tensor(several.dealt(list(zip(*columns, strict=True)), found))
 
 
 def _base(artifact: Artifact) -> str:

@@ -19,12 +19,13 @@ import torch
 from torch import Tensor
 
 from pipeline.errors import StageFailed
-from stages.kernels.rollout import Sampling, rollout
+from stages.kernels.rollout import Answer, Sampling, rollout
 from stages.rewards.combined import Parts, Reward, Row
 from stages.rl.actor import Actor, Ids
 from stages.rl.guards import repetition
 from stages.rl.judges import as_judged
 from stages.rl.rehearsal import Rehearsal
+from stages.training import several
 
 if TYPE_CHECKING:
     from stages.ppo import PpoConfig
@@ -179,7 +180,7 @@ class Ppo:
             asked.max_new_tokens, asked.temperature, asked.top_k, asked.top_p, asked.samples,
             seed=seed_of(self.config.seed, number),
         )  # fmt: skip
-        written = rollout(self.actor.roles.policy, [self.prompts[i] for i in picked], sampling)
+        written = self._write(picked, sampling)
         order = [i for i in picked for _ in range(asked.samples)]
         decode = self.actor.roles.policy.tokenizer.decode
         return Answers(
@@ -187,6 +188,16 @@ class Ppo:
             [answer.ids if answer.end is None else [*answer.ids, answer.end] for answer in written],
             [decode(answer.ids, skip_special_tokens=True) for answer in written], [a.ended for a in written],
         )  # fmt: skip
+
+    def _write(self, picked: list[int], sampling: Sampling) -> list[Answer]:
+        """Each rank answers some of the prompts; what is drawn does not depend on which."""
+
+        def write(numbers: Sequence[int]) -> list[list[Answer]]:
+            prompts = [self.prompts[picked[number]] for number in numbers]
+            found = rollout(self.actor.roles.policy, prompts, sampling, numbers=numbers)
+            return [found[at : at + sampling.samples] for at in range(0, len(found), sampling.samples)]
+
+        return [answer for answers in several.dealt(range(len(picked)), write) for answer in answers]
 
     def _prompts_of(self, number: int) -> list[int]:
         """The prompts of an update: the next ones of an endless sequence of shuffled passes."""
@@ -206,12 +217,13 @@ class Ppo:
         train, device = self.config.train, self.actor.roles.policy.device
         mask = answers.mask(device)
         log_probs, values, reference = (torch.zeros(mask.shape, device=device) for _ in range(3))
-        for rows in (rows for minibatch in chunks for rows in minibatch):
+        for rows in (rows for minibatch in chunks for rows in self._mine(minibatch)):
             prompts, ids = [answers.prompts[i] for i in rows], [answers.ids[i] for i in rows]
             seen, before = self.actor.see(prompts, ids), self.actor.see_as("reference", prompts, ids)
             width = seen.log_probs.shape[1]
             for into, found in ((log_probs, seen.log_probs), (values, seen.values), (reference, before.log_probs)):
                 into[rows, :width] = found.to(into.dtype)
+        several.add_up(log_probs, values, reference)
         kl = torch.where(mask, kl_estimate(log_probs, reference, train.kl_estimator), 0.0)
         cut = torch.tensor([not ended for ended in answers.ended], device=device)
         scores = scores.to(device) - train.missing_eos_penalty * cut
@@ -232,6 +244,11 @@ class Ppo:
         order = shuffled(size * train.minibatches, self.config.seed, number, epoch).tolist()
         minibatches = [order[at : at + size] for at in range(0, len(order), size)]
         return [[m[at : at + self.micro_batch] for at in range(0, size, self.micro_batch)] for m in minibatches]
+
+    def _mine(self, passes: list[list[int]]) -> list[list[int]]:
+        """Those of a minibatch that this rank makes, always the same ones."""
+        rank, ranks = several.place()
+        return passes[rank::ranks]
 
     def _learn(self, experience: Experience, number: int, chunks: Chunks) -> dict[str, float]:
         """Some epochs of minibatches; ends early when the policy has moved too far from the one that wrote."""
@@ -255,13 +272,15 @@ class Ppo:
         tokens = int(experience.mask[[i for rows in minibatch for i in rows]].sum())
         self.optimizer.zero_grad(set_to_none=True)
         found: dict[str, float] = {}
-        for rows in minibatch:
+        for rows in self._mine(minibatch):
             loss, part = self.loss(experience, rows)
             (loss / tokens).backward()
             found = {key: found.get(key, 0.0) + value / tokens for key, value in part.items()}
         if self.rehearsal:
             found["rehearsal_loss"] = self._rehearse(self.rehearsal, place)
         trained = [p for group in self.optimizer.param_groups for p in group["params"]]
+        several.add_up(*(p.grad for p in trained if p.grad is not None))
+        found = {key: sum(part[key] for part in several.of_all(found)) for key in found}
         limit = self.config.train.max_grad_norm or math.inf
         found["grad_norm"] = float(torch.nn.utils.clip_grad_norm_(trained, limit))
         self.optimizer.step()
@@ -270,7 +289,7 @@ class Ppo:
     def _rehearse(self, rehearsal: Rehearsal, place: tuple[int, int]) -> float:
         """Add the gradient of the rehearsed rows of this step; their mean loss, in nats a token."""
         total = 0.0
-        for part in rehearsal.losses(self.actor, rehearsal.drawn(*place), self.micro_batch):
+        for part in rehearsal.losses(self.actor, rehearsal.drawn(*place), self.micro_batch, several.place()):
             part.backward()
             total += float(part.detach())
         return total / rehearsal.coef

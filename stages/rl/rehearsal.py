@@ -37,10 +37,15 @@ class Rehearsal:
         turns = (self.sources[(step * self.rows + i) % len(self.sources)] for i in range(self.rows))
         return [source[int(place.integers(len(source)))] for source in turns]
 
-    def losses(self, actor: Actor, drawn: list[Example], micro_batch: int) -> Iterator[Tensor]:
-        """`coef` times the mean negative log-likelihood of the rows' trained tokens, in parts to sum."""
+    def losses(
+        self, actor: Actor, drawn: list[Example], micro_batch: int, place: tuple[int, int] = (0, 1)
+    ) -> Iterator[Tensor]:
+        """`coef` times the mean negative log-likelihood of the rows' trained tokens, in parts to sum.
+
+        `place`: of this process among those that share the parts.
+        """
         tokens = sum(len(example.labels[1:]) - example.labels[1:].count(IGNORE) for example in drawn)
-        for at in range(0, len(drawn), micro_batch):
+        for at in range(0, len(drawn), micro_batch)[place[0] :: place[1]]:
             part = drawn[at : at + micro_batch]
             log_probs = actor.likelihood([example.ids for example in part])
             trained = torch.zeros_like(log_probs)

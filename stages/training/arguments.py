@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import ConfigError
 from stages.kernels.step import STEPS
+from stages.training import several
 from stages.training.config import TrainConfig
 from stages.training.memory import Plan
 
@@ -41,6 +42,10 @@ OWNED = {
     "per_device_train_batch_size": "set the stage's `batch_size` (global) and `runtime.micro_batch`",
     "gradient_accumulation_steps": "it follows from `batch_size` and `runtime.micro_batch`",
     "auto_find_batch_size": "set `runtime.micro_batch`",
+    "average_tokens_across_devices": "a loss is the mean over the tokens of the whole batch",
+    "ddp_find_unused_parameters": "every step reaches all that is trained",
+    **dict.fromkeys(("fsdp", "fsdp_config", "deepspeed", "parallelism_config"), "set `runtime.strategy`"),
+    **dict.fromkeys(("ddp_backend", "ddp_broadcast_buffers", "ddp_static_graph"), "it follows from `runtime.device`"),
     "save_steps": "set `runtime.save_steps`",
     "save_strategy": "set `runtime.save_steps`",
     "save_total_limit": "two checkpoints are kept",
@@ -160,10 +165,7 @@ def check_sizes(config: TrainConfig) -> None:
         raise ConfigError(f"runtime.device={runtime.device}: use one of {', '.join(DEVICES)}")
     if config.step not in STEPS:
         raise ConfigError(f"step={config.step}: use one of {', '.join(STEPS)}")
-    if runtime.micro_batch and config.batch_size % runtime.micro_batch:
-        raise ConfigError(
-            f"batch_size={config.batch_size} is not a multiple of runtime.micro_batch={runtime.micro_batch}"
-        )
+    several.check(config)
 
 
 def _check_type(key: str, value: Any, annotation: Any) -> None:
@@ -208,7 +210,7 @@ def build(
         seed=config.seed,
         data_seed=config.seed,
         per_device_train_batch_size=micro,
-        gradient_accumulation_steps=config.batch_size // micro,
+        gradient_accumulation_steps=config.batch_size // (micro * config.runtime.num_processes),
         save_strategy="steps",
         save_steps=config.runtime.save_steps or max(1, steps // 10),
         save_total_limit=2,
@@ -219,6 +221,7 @@ def build(
         use_cpu=device == "cpu",
         bf16=False,  # the base is computed in its stored dtype, the adapter in float32; autocast would change both
         dataloader_pin_memory=device != "cpu",
+        ddp_find_unused_parameters=False,  # every step reaches all that is trained
         push_to_hub=False,
     )
 

@@ -78,19 +78,29 @@ def _check_sorted(train: Mapping[str, Any], batch_size: int) -> None:
         raise ConfigError(f"batch_size={batch_size}: the losses aot and aot_unpaired compare the pairs of a batch")
 
 
-def check_one_pass(config: TrainConfig, what: str) -> None:
-    """ConfigError if a batch is asked to go through in parts, which would change the loss `what`."""
-    if config.runtime.micro_batch not in (0, config.batch_size):
+def check_one_pass(config: TrainConfig, what: str, over_ranks: bool = False) -> None:
+    """ConfigError if a batch is asked to go through in parts, which would change the loss `what`.
+
+    `over_ranks`: one pass on each rank is as good, because what they find is put together.
+    """
+    if config.runtime.num_processes > 1 and not over_ranks:
+        raise ConfigError(f"{ONE_PASS.format(what=what)}set runtime.num_processes=1, or use another loss")
+    if config.runtime.micro_batch not in (0, once(config)):
         raise ConfigError(
-            f"{ONE_PASS.format(what=what)}set runtime.micro_batch={config.batch_size} or 0, or another batch_size"
+            f"{ONE_PASS.format(what=what)}set runtime.micro_batch={once(config)} or 0, or another batch_size"
         )
+
+
+def once(config: TrainConfig) -> int:
+    """Rows of a batch that one process has."""
+    return config.batch_size // config.runtime.num_processes
 
 
 def require_one_pass(config: TrainConfig, plan: Plan, what: str) -> None:
     """StageFailed where a batch does not fit into one pass."""
-    if plan.micro_batch != config.batch_size:
+    if plan.micro_batch != once(config):
         raise StageFailed(
-            f"{ONE_PASS.format(what=what)}{plan.micro_batch} of {config.batch_size} rows fit this device; lower "
+            f"{ONE_PASS.format(what=what)}{plan.micro_batch} of {once(config)} rows fit this device; lower "
             "batch_size or max_length, or set train.gradient_checkpointing=true"
         )
 

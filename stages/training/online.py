@@ -72,6 +72,11 @@ def check(config: OnlineConfig, library: type) -> None:
     check_roles(config.inputs)
     _check_groups(config, library)
     arguments.check(library, config)
+    if config.runtime.num_processes > 1:
+        raise ConfigError(
+            f"runtime.num_processes={config.runtime.num_processes}: {config.kind} runs in one process, because TRL's "
+            "trainer makes other batches of its prompts in several; take it out, or use the kind ppo"
+        )
     combined.check(config.reward, config.inputs)
     read = set(combined.read(config.reward).models.values())
     if unread := [role for role in config.inputs if role not in NO_JUDGES and role not in read]:

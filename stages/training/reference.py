@@ -9,10 +9,12 @@ import fcntl
 import hashlib
 import json
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stages.models.chain import Policy
+from stages.training import several
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -42,19 +44,21 @@ def with_reference(
 
     `columns`: the prompt and the answers; `numbers`: the new columns, one for each answer.
     """
-    known = _read(file)
     keys = [_digest([row[name] for name in columns]) for row in dataset]
+    wanted = set(keys)
+    known = several.of_first({key: value for key, value in _read(file).items() if key in wanted})
     missing = [i for i, key in enumerate(keys) if key not in known]
-    found = _compute(trainer, dataset, missing, batch_size)
+    found = several.dealt(missing, partial(_compute, trainer, dataset, batch_size))
     known |= {keys[i]: values for i, values in zip(missing, found, strict=True)}
-    _append(file, {keys[i]: known[keys[i]] for i in missing})
+    if several.place()[0] == 0:
+        _append(file, {keys[i]: known[keys[i]] for i in missing})
     for name, values in zip(numbers, zip(*(known[key] for key in keys), strict=True), strict=True):
         dataset = dataset.add_column(name, list(values))
     return dataset
 
 
 def _compute(
-    trainer: "DPOTrainer | KTOTrainer", dataset: "Dataset", indices: list[int], batch_size: int
+    trainer: "DPOTrainer | KTOTrainer", dataset: "Dataset", batch_size: int, indices: Sequence[int]
 ) -> list[tuple[float, ...]]:
     found: list[tuple[float, ...]] = []
     was_training = trainer.model.training

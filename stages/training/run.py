@@ -16,7 +16,7 @@ from stages.kernels import step
 from stages.models.adapters import peft_config
 from stages.models.chain import Policy, extend, load_policy, resolve_device
 from stages.models.chat import Example
-from stages.training import arguments, memory, probes
+from stages.training import arguments, memory, probes, several
 from stages.training.tracking import Tracking, tracked
 
 if TYPE_CHECKING:
@@ -26,11 +26,8 @@ if TYPE_CHECKING:
 
 def open_policy(ctx: Context) -> Policy:
     """The stage's input policy on this machine, its template compared with the recorded one."""
-    import torch
-
     started = time.monotonic()
-    if ctx.config.runtime.threads:
-        torch.set_num_threads(ctx.config.runtime.threads)
+    several.begin(ctx)
     policy = load_policy(
         ctx.inputs["policy"], ctx.lineage, device=resolve_device(ctx.config.runtime.device),
         method=ctx.config.peft.method, cache=ctx.cache, dequant_cache_gib=ctx.config.runtime.dequant_cache_gib,
@@ -99,12 +96,18 @@ def fit_memory(ctx: Context, policy: Policy, tokens: int) -> memory.Plan:
     config = ctx.config
     asked = [value for name, value in config.train.items() if name in arguments.CHECKPOINTING]
     made = memory.plan(
-        memory.shape_of(policy.model, config.peft.r), tokens=tokens, batch=config.batch_size, device=policy.device,
-        memory=memory.of_device(policy.device), asked_rows=config.runtime.micro_batch,
+        memory.shape_of(policy.model, config.peft.r), tokens=tokens, batch=config.batch_size // ctx.processes,
+        device=policy.device, memory=several.memory(ctx, policy.device), asked_rows=config.runtime.micro_batch,
         asked_checkpointing=asked[-1] if asked else None,
     )  # fmt: skip
-    if not config.runtime.micro_batch:
-        made = memory.remembered(ctx.ckpt / "plan.json", made)
+    return settle(ctx, made)
+
+
+def settle(ctx: Context, made: memory.Plan) -> memory.Plan:
+    """The plan to go by, which is rank 0's on every rank and a resumed training's first one."""
+    if not ctx.config.runtime.micro_batch:
+        file = ctx.ckpt / (f"plan_{ctx.processes}.json" if ctx.processes > 1 else "plan.json")
+        made = several.of_first(memory.remembered(file, made) if ctx.rank == 0 else made)
     ctx.record("memory", asdict(made))
     ctx.log(f"memory: {made}")
     return made
@@ -143,6 +146,7 @@ def fit(ctx: Context, policy: Policy, trainer: "Trainer", tokens: int) -> dict[s
     with tracked(ctx) as tracking:
         trainer.remove_callback(PrinterCallback)
         trainer.add_callback(_progress(ctx, tracking, tokens * float(trainer.args.num_train_epochs)))
+        several.part_ways(ctx)
         trainer.train(resume_from_checkpoint=str(newest) if newest else None)
     seconds = time.monotonic() - started
     state = trainer.state
@@ -193,7 +197,7 @@ def _progress(ctx: Context, tracking: Tracking, tokens: float) -> Any:
             control.should_log |= state.global_step == state.max_steps  # a short run has a loss too
 
         def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-            if state.is_world_process_zero:
+            if ctx.rank == 0:
                 seal(ctx.ckpt, Path(args.output_dir) / f"checkpoint-{state.global_step}")
 
         def on_log(self, args: Any, state: Any, control: Any, logs: dict | None = None, **kwargs: Any) -> None:
@@ -237,7 +241,9 @@ def _publish(ctx: Context, policy: Policy, trainer: "Trainer") -> None:
 def publish_adapter(ctx: Context, policy: Policy, model: Any) -> None:
     """Write the adapter that was trained, and the chain that it is the newest link of, below `ctx.out / "model"`."""
     folder = ctx.out / "model" / "adapter"
-    model.save_pretrained(folder, save_embedding_layers=False, selected_adapters=["default"])
+    model.save_pretrained(
+        folder, save_embedding_layers=False, selected_adapters=["default"], state_dict=several.whole(model)
+    )
     (folder / "README.md").unlink(missing_ok=True)
     normalise(folder / "adapter_config.json", policy.chain.base["artifact"])
     chain = extend(policy.chain, ctx.stage, ctx.id, folder, ctx.config.peft.method, ctx.config.peft.r)

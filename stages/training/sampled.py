@@ -10,6 +10,7 @@ from pipeline.errors import ConfigError, DataError
 from stages.data.shares import LATER
 from stages.models.chain import Policy, load_policy
 from stages.models.chat import document_prefix, encode
+from stages.training import several
 
 BATCH = 16  # documents written at once
 
@@ -37,13 +38,14 @@ def sampled_rows(ctx: Context, policy: Policy, tokens: int) -> list[dict[str, An
     The start model is a second model in memory while it writes. DataError when it writes nothing.
     """
     kept, published = ctx.ckpt / "sampled.jsonl", ctx.out / "data" / "sampled.jsonl"
-    if not kept.is_file():
+    if ctx.rank == 0 and not kept.is_file():
         ctx.log(f"the start model writes {tokens} tokens of rehearsal")
         lines = "".join(json.dumps({"text": text}) + "\n" for text in _write(ctx, policy, tokens))
         ctx.ckpt.mkdir(parents=True, exist_ok=True)
         part = kept.with_suffix(".part")
         part.write_text(lines, encoding="utf-8")
         part.rename(kept)  # whole or not at all
+    several.meet()
     published.parent.mkdir(parents=True, exist_ok=True)
     published.write_bytes(kept.read_bytes())
     return [json.loads(line) for line in kept.read_text(encoding="utf-8").splitlines()]

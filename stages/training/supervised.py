@@ -7,6 +7,7 @@ from pipeline.context import Context
 from stages.models.chain import Policy
 from stages.models.chat import Example
 from stages.training import arguments, probes, run
+from stages.training.divided import divided
 
 
 def fit(ctx: Context, policy: Policy, examples: Sequence[Example], *, pack: bool) -> dict[str, float]:
@@ -27,7 +28,7 @@ def fit(ctx: Context, policy: Policy, examples: Sequence[Example], *, pack: bool
         def create_model_card(self, *args: Any, **kwargs: Any) -> None:
             """The manifest describes the artifact; a card for each checkpoint would only cost time."""
 
-    trainer = Trainer(
+    trainer = divided(Trainer, by="tokens")(
         model=policy.model, args=args, train_dataset=dataset, processing_class=policy.tokenizer,
         peft_config=run.new_adapter(ctx),
     )  # fmt: skip
