@@ -219,7 +219,7 @@ def test_the_command_chooses_a_budget_and_says_so(journeyman, project, monkeypat
     for name in ("cpu", "gpu"):
         (project.path / "conf" / "budget").mkdir(exist_ok=True)
         (project.path / "conf" / "budget" / f"{name}.yaml").write_text("# @package _global_\ndescription: " + name)
-        for module in ("config", "search"):
+        for module in ("config.load", "config.search"):
             monkeypatch.setattr(f"pipeline.{module}.has_cuda", lambda name=name: name == "gpu")
         shown = journeyman("run", "--until", "base", "--json")
         assert f"budget={name}" in shown.json["overrides"] and f"budget={name} (" in shown.err
