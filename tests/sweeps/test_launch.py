@@ -184,7 +184,7 @@ def test_cells_are_jobs_of_submitit(still, capfd, monkeypatch, tmp_path):
     """Slow because each job is a Python of its own, which imports what these tests import."""
     pytest.importorskip("submitit")
     monkeypatch.setattr(slurm, "POLL", 0.05)
-    monkeypatch.setenv("PYTHONPATH", str(HERE))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))  # where a job finds this file and its toys
     monkeypatch.setenv("JOURNEYMAN_STORE", str(tmp_path / "store"))
     answers = launch(still[:2], Launcher("slurm", cluster="local"), ending, Screen())
     assert [code for code, _ in answers] == [1, 5] and answers[0][1]["overrides"] == ["x=1"]

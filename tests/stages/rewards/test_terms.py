@@ -119,7 +119,7 @@ def test_scores_stay_in_their_range(answer, reference):
         ({"kind": "length", "free": 3, "tolerance": 1}, "belongs to a `target`"),
         ({"kind": "length", "free": -1}, "negative"),
         ({"kind": "length", "target": 3, "unit": "word"}, "did you mean words?"),
-        ({"kind": "format"}, "check: type None is unknown"),
+        ({"kind": "format"}, "check: a check is an object with a `type`"),
         ({"kind": "format", "check": {"type": "regex", "pattern": "("}}, "check: "),
         ({"kind": "ban"}, "at least one word"),
         ({"kind": "ban", "words": [" "]}, "none of them empty"),
