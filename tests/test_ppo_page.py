@@ -91,7 +91,8 @@ def test_data_are_checked_before_anything_is_trained_on_them(page):
 def test_what_legal_has_built_is_shared():
     legal, rlhf = (make_nodes(load([f"experiment={name}"]).experiment) for name in ("legal", "legal_rlhf"))
     own = {name for name in legal if name in rlhf and legal[name].id != rlhf[name].id}
-    assert "dpo" in rlhf and own == {f"eval_{name}" for name in ("base", "sft", "domain", "dpo")}  # of one suite more items
+    # Of one suite more items are measured.
+    assert "dpo" in rlhf and own == {f"eval_{name}" for name in ("base", "sft", "domain", "dpo")}
     assert rlhf["ppo"].inputs["policy"] == "domain"
 
 
