@@ -24,6 +24,8 @@ install --no-deps "$(pinned pip)" "$(pinned setuptools)"
 install --no-deps --no-build-isolation -r requirements.lock
 # Only where torch's own wheel asks for more (its CUDA build does): exactly what that wheel pins.
 install "$(pinned torch)"
-# Some packages carry templates that are not Python: those fail here and are of no use anyway.
-.venv/bin/python -m compileall -q -j 0 -x '/(transformers/models/(?!auto|llama)|tests?|testing)/' .venv/lib >/dev/null || true
+# Some packages carry templates that are not Python: those fail here and are of no use anyway. What only tests and extras
+# import is compiled when they first do.
+rare='moto|mlflow|databricks|nltk|pip|ray|sqlalchemy|statsmodels'
+.venv/bin/python -m compileall -q -j 0 -x "/(transformers/models/(?!auto|llama)|tests?|testing|site-packages/($rare))/" .venv/lib >/dev/null || true
 echo "setup: done in $((SECONDS - begin)) s"
