@@ -34,8 +34,8 @@ def main(spec_file: Path, debug: bool) -> int:
     try:
         with suppress(ImportError):
             import_module(f"{spec['module'].partition('.')[0]}.{WARM}")
-        outcome = Outcome(begin, time.time(), *run_stage(_own(spec, ranks, rank), rank))
-        outcome.end = time.time()
+        metrics, sections = run_stage(_own(spec, ranks, rank), rank)
+        outcome = Outcome(begin, time.time(), metrics, sections)
     except BaseException as error:
         outcome = failure(error, begin, log, debug)
         outcome.lost = any(name in str(error).lower() for name in BETWEEN)

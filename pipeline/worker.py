@@ -48,7 +48,8 @@ def build(spec_file: str, lock: Lock, results: Connection, debug: bool) -> None:
         if spec["config"]["runtime"]["num_processes"] > 1:
             outcome = together(Path(spec_file), spec, debug)
         else:
-            outcome = Outcome(begin, time.time(), *run_stage(spec))
+            metrics, sections = run_stage(spec)
+            outcome = Outcome(begin, time.time(), metrics, sections)
         sync_tree(Path(spec["out"]))  # a power cut must not keep result.json and lose what it speaks of
         write_json(Path(spec_file).with_name("result.json"), vars(outcome))
     except BaseException as error:

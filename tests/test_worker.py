@@ -1,7 +1,9 @@
 """The child's own parts, called in this process: config, context, outcomes."""
 
 import json
+import time
 from dataclasses import asdict
+from types import SimpleNamespace
 
 import pytest
 
@@ -78,3 +80,22 @@ def wrapped():
 def test_errors_become_one_sentence(error, code, text, tmp_path):
     outcome = worker.failure(error, 0.0, tmp_path / "log.txt", debug=False)
     assert outcome.exit_code == code and text in outcome.error and "second" not in outcome.error
+
+
+def test_a_stages_time_ends_after_its_work(monkeypatch, tmp_path):
+    """What the engine is charged with is the rest of the run."""
+    done, sent = [], SimpleNamespace(send=lambda outcome: done.append(outcome))
+    (tmp_path / "out").mkdir()
+    spec = {"out": str(tmp_path / "out"), "config": {"runtime": {"num_processes": 1}}}
+    (tmp_path / "spec.json").write_text(json.dumps(spec))
+
+    def work(asked):
+        done.append(time.time())
+        return {}, {}
+
+    monkeypatch.setattr(worker, "write_to", lambda log: None)
+    monkeypatch.setattr(worker, "run_stage", work)
+    with pytest.raises(SystemExit):
+        worker.build(str(tmp_path / "spec.json"), None, sent, False)
+    worked, outcome = done
+    assert outcome.begin <= worked <= outcome.end and outcome.error is None
