@@ -26,14 +26,18 @@ SETTING = re.compile(
 GONE = "[redacted]"
 
 
-def redact(text: str) -> str:
-    """The text without values of secret environment variables, keys of known forms, and users of addresses."""
-    return SETTING.sub(lambda found: found[0] if found[2].startswith("[redacted") else found[1] + GONE, _certain(text))
+def redact(text: str, variables: Mapping[str, str] | None = None) -> str:
+    """The text without values of secret environment variables, keys of known forms, and users of addresses.
+
+    `variables`: those that are known already, value -> name; else they are looked up.
+    """
+    certain = _certain(text, _variables() if variables is None else variables)
+    return SETTING.sub(lambda found: found[0] if found[2].startswith("[redacted") else found[1] + GONE, certain)
 
 
-def _certain(text: str) -> str:
+def _certain(text: str, variables: Mapping[str, str]) -> str:
     """Without what is a secret for sure, not only by the word before it."""
-    for value, name in _variables().items():
+    for value, name in variables.items():
         if value in text:
             text = text.replace(value, f"[redacted: {name}]")
     return FORMS.sub(GONE, USERINFO.sub(rf"\1{GONE}@", text))
@@ -41,29 +45,40 @@ def _certain(text: str) -> str:
 
 def redacted(value: Any) -> Any:
     """A JSON value with every text in it redacted, keys included."""
+    return _redacted(value, _variables())
+
+
+def _redacted(value: Any, variables: Mapping[str, str]) -> Any:
     if isinstance(value, str):
-        return redact(value)
+        return redact(value, variables)
     if isinstance(value, Mapping):
-        return {redact(key) if isinstance(key, str) else key: _named(key, item) for key, item in value.items()}
+        return {
+            redact(key, variables) if isinstance(key, str) else key: _named(key, item, variables)
+            for key, item in value.items()
+        }
     if isinstance(value, (list, tuple)):
-        return [redacted(item) for item in value]
+        return [_redacted(item, variables) for item in value]
     return value
 
 
-def _named(key: Any, item: Any) -> Any:
+def _named(key: Any, item: Any, variables: Mapping[str, str]) -> Any:
     """The item under this key: a text is a secret also for what it is called."""
-    return GONE if isinstance(item, str) and SETTING.fullmatch(f"{key}={item}") else redacted(item)
+    return GONE if isinstance(item, str) and SETTING.fullmatch(f"{key}={item}") else _redacted(item, variables)
 
 
-def refuse_secrets(value: Any, where: str = "") -> None:
+def refuse_secrets(value: Any) -> None:
     """ConfigError for a secret in a config: it would be part of an id and stand in every record."""
+    _refuse(value, "", _variables())
+
+
+def _refuse(value: Any, where: str, variables: Mapping[str, str]) -> None:
     if isinstance(value, Mapping):
         for key, item in value.items():
-            refuse_secrets(item, f"{where}.{key}" if where else str(key))
+            _refuse(item, f"{where}.{key}" if where else str(key), variables)
     elif isinstance(value, list):
         for i, item in enumerate(value):
-            refuse_secrets(item, f"{where}[{i}]")
-    elif isinstance(value, str) and (shown := _certain(value)) != value:
+            _refuse(item, f"{where}[{i}]", variables)
+    elif isinstance(value, str) and (shown := _certain(value, variables)) != value:
         raise ConfigError(f"{where}: '{shown}' held a secret, and configs are recorded; give it in the environment")
 
 
