@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import ConfigError, DataError, JourneymanError, StageFailed
-from pipeline.graph import located
 from pipeline.heartbeat import Heartbeat
 from pipeline.locks import Lock
 from pipeline.manifest import read_json
+from pipeline.node import located
 from pipeline.processes import Outcome
 from pipeline.registry import WARM, load_kinds
 from pipeline.visible import on_terminal
@@ -144,5 +144,6 @@ class _Tail:
             stream.seek(self.position)
             text = stream.read()
         self.position += len(text)
-        sys.stderr.write(on_terminal(text.decode("utf-8", "replace")))
+        shown = text.decode("utf-8", "replace").replace("\r", "\n")  # progress bars of libraries go on below
+        sys.stderr.write(on_terminal(shown))
         sys.stderr.flush()

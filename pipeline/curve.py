@@ -8,7 +8,8 @@ from pipeline.config.load import Loaded
 from pipeline.config.typed import typed_experiment
 from pipeline.context import Measured
 from pipeline.errors import ConfigError
-from pipeline.graph import Node, above, trained_on
+from pipeline.graph import trained_on
+from pipeline.node import Node, above
 from pipeline.planner import Plan, make_plan
 from pipeline.store import Store
 

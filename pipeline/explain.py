@@ -11,7 +11,7 @@ from pipeline.manifest import packages
 from pipeline.store import Store, Stored
 
 if TYPE_CHECKING:
-    from pipeline.graph import Nodes
+    from pipeline.node import Nodes
     from pipeline.planner import Plan
 
 SHOWN = 3  # changes that a one-line reason spells out

@@ -1,68 +1,22 @@
 """The graph of an experiment: one node for every artifact, in build order, each with its payload and id."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
-from pipeline.beside import INPUT, roles, suitable
+from pipeline.beside import roles, suitable
 from pipeline.config.typed import nearest, typed
 from pipeline.errors import ConfigError
 from pipeline.fingerprint import digest_code
 from pipeline.identity import artifact_id, payload_of
 from pipeline.manifest import packages
-from pipeline.registry import Kind, kind
-from pipeline.schema import Experiment, Gate, StageConfig, Suite
+from pipeline.node import Node, Nodes, located, where
+from pipeline.references import MEASURABLE, check_gates, check_names, check_others, check_references
+from pipeline.registry import kind
+from pipeline.schema import Experiment, StageConfig, Suite
 from pipeline.store import Stored
 
-
-def located(place: str, message: str) -> str:
-    """The message with its place in front, unless it names its own (`model.source=...`, `eval.suites...`)."""
-    own = message.startswith("eval.") if place.startswith("eval_") else message.startswith(f"{place}.")
-    return message if own else f"{place}: {message}"
-
-
-@dataclass
-class Node:
-    """One artifact to be: a stage, a data set, the base or an evaluation. `inputs` and `data`: role -> node name."""
-
-    name: str
-    kind: Kind
-    config: StageConfig
-    inputs: dict[str, str]
-    data: dict[str, str]
-    payload: dict[str, Any] = field(default_factory=dict)
-    id: str = ""
-    status: str = ""  # HIT | BUILD | RESUME
-    reason: str = ""
-    forced: bool = False
-    stored: Stored | None = None  # what CURRENT names, if it is up to date
-    pinned: bool = False  # the champion: taken from the store as it is, never built
-
-    @property
-    def parents(self) -> list[str]:
-        return [*self.inputs.values(), *self.data.values()]
-
-    @property
-    def roles(self) -> dict[str, str]:
-        """role -> node for everything the node reads; a data set's role is written `data.<role>`."""
-        return {**self.inputs, **{f"data.{role}": name for role, name in self.data.items()}}
-
-
-Nodes = dict[str, Node]
 SAMPLES = ("production_sample", "domain_sample")  # data sets that say what the model will meet; checks compare
-MEASURABLE = ("model", "prompted")  # what makes something that can be evaluated
-JUDGES = ("model", "reward")  # what can judge answers
-RESERVED = ("base", "champion", "every")  # names with a meaning of their own
 UPSTREAM = "upstream:"  # before the role in which a check reads what an earlier stage was trained on
-
-
-def where(node: Node) -> str:
-    """The place of a node's settings in the configuration, for messages."""
-    if node.name == "base":
-        return "model"
-    if node.pinned or node.name.startswith(("eval_", "check_")):
-        return node.name
-    return f"{'data' if node.kind.stage.produces == 'data' and not node.config.inputs else 'stages'}.{node.name}"
 
 
 def make_nodes(experiment: Experiment, champion: Stored | None = None) -> Nodes:
@@ -71,7 +25,7 @@ def make_nodes(experiment: Experiment, champion: Stored | None = None) -> Nodes:
     `champion`: a model of the store that is measured like the others, for gates to compare with.
     """
     stages = {name: _node(name, config) for name, config in experiment.stages.items()}
-    _check_names(stages, experiment.data)
+    check_names(stages, experiment.data)
     evals = _evaluations(experiment, stages)
     sets = {name: _node(name, config) for name, config in experiment.data.items()}
     checks = _checks(experiment, stages)
@@ -80,13 +34,13 @@ def make_nodes(experiment: Experiment, champion: Stored | None = None) -> Nodes:
     everything = {**sets, **pinned, **stages, **evals, **checks}
     if experiment.model.source or any("base" in node.inputs.values() for node in everything.values()):
         everything["base"] = _base(experiment)
-    _check_others(experiment.eval.suites, everything)
+    check_others(experiment.eval.suites, everything)
     for node in everything.values():
         if not node.pinned:
-            _check_references(node, everything)
+            check_references(node, everything)
     used = _used_sets(sets, [*stages.values(), *evals.values(), *checks.values()])
     ordered = _ordered({name: node for name, node in everything.items() if name not in sets or name in used}, evals)
-    _check_gates(experiment, ordered)
+    check_gates(experiment, ordered)
     for node in ordered.values():
         if not node.pinned:
             _identify(node, ordered, experiment.identity.code == "strict")
@@ -245,137 +199,6 @@ def _inputs(name: str, stages: Nodes) -> set[str]:
     return {model for stage in (name, *before) for model in stages[stage].inputs.values()}
 
 
-def _check_names(stages: Iterable[str], sets: Iterable[str]) -> None:
-    for group, names, others in (("stages", stages, set(sets)), ("data", sets, set())):
-        for name in names:
-            taken = name in RESERVED or name.startswith(("eval_", "check_"))
-            if taken or not name.replace("-", "_").isidentifier():
-                raise ConfigError(
-                    f"{group}.{name}: not a free name ({', '.join(f'`{word}`' for word in RESERVED)}, `eval_...` and "
-                    "`check_...` are taken; use letters and digits)"
-                )
-            if name in others:
-                raise ConfigError(f"{group}.{name}: a data set has the same name; rename one of them")
-
-
-def _check_references(node: Node, nodes: Nodes) -> None:
-    """Every role the kind consumes is there and nothing else, and names a node that makes what is needed."""
-    place, consumes = where(node), dict(node.kind.stage().needs(node.config))
-    consumes |= dict.fromkeys(
-        node.inputs.keys() - node.config.inputs.keys(), "findings"
-    )  # `_checks` has put them there
-    if node.config.runtime.stall_minutes < 0:
-        raise ConfigError(f"{place}.runtime.stall_minutes={node.config.runtime.stall_minutes}: at least 0")
-    for role in node.inputs:
-        if role not in consumes:
-            raise ConfigError(
-                f"{place}.inputs.{role}: kind '{node.kind.name}' has no such input{nearest(role, consumes)}"
-            )
-    for role in consumes:
-        if role not in node.inputs:
-            raise ConfigError(
-                f"{place}.inputs.{role}: missing; name the stage to take it from, for example `{role}: base`"
-            )
-    for role, name in node.inputs.items():
-        _check_makes(f"{place}.inputs.{role}", name, consumes[role], nodes)
-    for role, name in node.data.items():
-        _check_makes(f"{place}.data.{role}", name, "data", nodes)
-
-
-def _check_others(suites: Mapping[str, Suite], nodes: Nodes) -> None:
-    """The data sets that suites name are there, and judges and opponents are stages that make what is needed."""
-    for name, suite in suites.items():
-        _check_makes(f"eval.suites.{name}.data", suite.data, "data", nodes)
-        if suite.judge is not None:
-            _check_makes(f"eval.suites.{name}.judge", suite.judge, "judge", nodes)
-        if suite.against is not None and suite.against != INPUT:
-            _check_makes(f"eval.suites.{name}.against", suite.against, "measurable", nodes)
-
-
-def _check_makes(place: str, name: str, what: str, nodes: Nodes) -> None:
-    wanted = {"measurable": MEASURABLE, "judge": JUDGES}.get(what, (what,))
-    able = [n.name for n in nodes.values() if n.kind.stage.produces in wanted]
-    if name not in nodes:
-        raise ConfigError(
-            f"{place}: there is no {_word(what)} '{name}'{nearest(name, able)}; known: {', '.join(able) or 'none'}"
-        )
-    if name not in able:
-        made = nodes[name].kind.stage.produces
-        if made == "prompted":
-            raise ConfigError(
-                f"{place}: '{name}' is a prompt before a model, which only evaluation reads; name a model: "
-                f"{', '.join(able) or 'none'}"
-            )
-        raise ConfigError(
-            f"{place}: '{name}' makes {made}, but {' or '.join(wanted)} is needed; known: {', '.join(able) or 'none'}"
-        )
-
-
-def _word(what: str) -> str:
-    return {"model": "stage", "measurable": "model", "data": "data set", "reward": "reward model"}.get(what, what)
-
-
-def _check_gates(experiment: Experiment, nodes: Nodes) -> None:
-    """A gate speaks of models that are evaluated, of a suite that exists, and of a rule that can be judged."""
-    if not experiment.gates:
-        return
-    from pipeline.judging.gates import check  # numpy, only where there are gates
-
-    evaluated = [name.removeprefix("eval_") for name in nodes if name.startswith("eval_")]
-    problems = check(experiment.gates, evaluated, experiment.eval.suites, policies(nodes))
-    problems = problems or [
-        ConfigError(f"gates.{name}.suite={gate.suite}: {problem}")
-        for name, gate in experiment.gates.items()
-        if (problem := _unmeasured(gate, nodes))
-    ]
-    if problems:
-        raise ConfigError("\n".join(str(problem) for problem in problems))
-
-
-def _unmeasured(gate: Gate, nodes: Nodes) -> str:
-    """What the gate compares and nobody measures."""
-    missing = [model for model in (gate.stage, *rivals(gate, nodes)) if not _measured(model, gate.suite, nodes)]
-    if missing:
-        return f"'{missing[0]}' is not measured on it{_measured_instead(missing[0], nodes)}"
-    if gate.against == "prompting" and not rivals(gate, nodes):
-        return "no prompt is measured on it; add a stage of kind baseline, or compare with another stage"
-    return ""
-
-
-def _measured(model: str, suite: str, nodes: Nodes) -> bool:
-    evaluation = nodes.get(f"eval_{model}")
-    return evaluation is not None and suite in evaluation.config.suites  # type: ignore[attr-defined]
-
-
-def _measured_instead(model: str, nodes: Nodes) -> str:
-    evaluation = nodes.get(f"eval_{model}")
-    suites = ", ".join(evaluation.config.suites) if evaluation else ""  # type: ignore[attr-defined]
-    return f", but on {suites}: name one of these, or another stage" if suites else "; name another stage"
-
-
-def policies(nodes: Nodes) -> dict[str, str]:
-    """stage -> the stage that it continues."""
-    return {name: node.inputs["policy"] for name, node in nodes.items() if "policy" in node.inputs}
-
-
-def prompts(nodes: Nodes) -> list[str]:
-    """What a trained model has to beat to be worth its training: the start as it is, and every baseline."""
-    return ["base", *(name for name, node in nodes.items() if node.kind.stage.produces == "prompted")]
-
-
-def rivals(gate: Gate, nodes: Nodes) -> list[str]:
-    """The models a gate compares with; none for the absolute rules."""
-    if gate.rule in ("at_least", "at_most"):
-        return []
-    if gate.against == "prompting":
-        return [name for name in prompts(nodes) if _measured(name, gate.suite, nodes)]
-    if gate.against == "champion":
-        return ["champion"] if "champion" in nodes else []
-    if gate.against == "input" and gate.stage in nodes:
-        return [nodes[gate.stage].inputs["policy"]]
-    return [gate.against]
-
-
 def _used_sets(sets: Nodes, users: Iterable[Node]) -> set[str]:
     """Data sets that a stage or an evaluation reads, directly or through another data set; all if nothing reads any."""
     used: set[str] = set()
@@ -447,13 +270,3 @@ def _fingerprints(node: Node) -> dict[str, str]:
         raise ConfigError(f"{where(node)}: cannot read {error.filename}: {error.strerror}") from error
     except ConfigError as error:
         raise ConfigError(located(where(node), str(error))) from error
-
-
-def above(name: str, nodes: Nodes) -> set[str]:
-    """The node and everything it is made from."""
-    return {name}.union(*(above(parent, nodes) for parent in nodes[name].parents))
-
-
-def below(name: str, nodes: Nodes) -> set[str]:
-    """The node and everything made from it."""
-    return {other for other in nodes if name in above(other, nodes)}

@@ -9,7 +9,8 @@ from pipeline.config.typed import nearest
 from pipeline.errors import ConfigError
 from pipeline.explain import why
 from pipeline.folds import kfold
-from pipeline.graph import Node, Nodes, above, below, make_nodes
+from pipeline.graph import make_nodes
+from pipeline.node import Node, Nodes, above, below
 from pipeline.schema import Experiment
 from pipeline.store import Store, Stored, digests
 

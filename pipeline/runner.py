@@ -19,10 +19,10 @@ from pipeline.display import Screen, sentence
 from pipeline.errors import DataError, GateRefused, JourneymanError, StageFailed, StoreError
 from pipeline.fingerprint import digest_code, save_cache
 from pipeline.folds import kfold
-from pipeline.graph import Node, above, located, where
 from pipeline.judging.run import conclude, judge_ready
 from pipeline.locks import Lock
 from pipeline.manifest import SCHEMA, command_line, environment, now, read_json, write_json
+from pipeline.node import Node, above, located, where
 from pipeline.planner import Plan, inputs_of, on_remote, stale_roles
 from pipeline.processes import Outcome, wait_for_ranks
 from pipeline.redaction import redacted

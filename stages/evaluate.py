@@ -13,11 +13,12 @@ from pipeline.beside import AGAINST, JUDGE, role_of
 from pipeline.context import Artifact, Context, Measured
 from pipeline.errors import ConfigError, DataError
 from pipeline.registry import Stage, register
-from pipeline.schema import Runtime, StageConfig, Suite
+from pipeline.schema import StageConfig, Suite
 from stages.evaluation import MEASUREMENTS, judge_prompts, known, own_checks, refusal_rules
 from stages.evaluation.gap import check_outside, gap
 from stages.evaluation.measurement import Measurement, Others, Row, heldout, read_params
 from stages.evaluation.results import SuiteResult, write
+from stages.training.config import refuse_training
 
 if TYPE_CHECKING:
     from stages.models.chain import Policy
@@ -60,12 +61,7 @@ class Evaluate(Stage):
     def validate(self, config: EvaluateConfig) -> None:
         if not config.suites:
             raise ConfigError("eval.suites is empty: there is nothing to measure")
-        for name in ("save_steps", "logging_steps"):
-            if getattr(config.runtime, name) != getattr(Runtime(), name):
-                raise ConfigError(f"eval.runtime.{name}: an evaluation takes no optimizer steps; take it out")
-        for name in ("num_processes", "num_machines", "strategy"):
-            if getattr(config.runtime, name) != getattr(Runtime(), name):
-                raise ConfigError(f"eval.runtime.{name}: an evaluation runs in one process; take it out")
+        refuse_training(config.runtime, "eval.runtime", "an evaluation")
         if config.runtime.dequant_cache_gib < 0:
             raise ConfigError(f"eval.runtime.dequant_cache_gib={config.runtime.dequant_cache_gib}: at least 0")
         for name, suite in config.suites.items():

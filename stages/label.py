@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING, Any, Dict
 from pipeline.context import Context
 from pipeline.errors import ConfigError, DataError
 from pipeline.registry import Stage, register
-from pipeline.schema import Runtime, StageConfig
+from pipeline.schema import StageConfig
 from stages.data.conversion import Plan, Refused, chunks, converted
 from stages.data.outcome import Lines, Outcome, describe, fill
 from stages.models.chat import prompt_ids
 from stages.rewards import combined
 from stages.rl.config import Rollouts
 from stages.training import run
-from stages.training.config import check_data
+from stages.training.config import check_data, refuse_training
 
 if TYPE_CHECKING:
     from stages.kernels.rollout import Answer
@@ -115,12 +115,7 @@ def _check_answers(config: LabelConfig) -> None:
         )
     if config.count < 0:
         raise ConfigError(f"count={config.count}: use 0 for all prompts, or a positive number")
-    for name in ("save_steps", "logging_steps"):
-        if getattr(config.runtime, name) != getattr(Runtime(), name):
-            raise ConfigError(f"runtime.{name}: labelling takes no optimizer steps; take it out")
-    for name in ("num_processes", "num_machines", "strategy"):
-        if getattr(config.runtime, name) != getattr(Runtime(), name):
-            raise ConfigError(f"runtime.{name}: labelling runs in one process; take it out")
+    refuse_training(config.runtime, "runtime", "labelling")
     Sampling(config.rollout.max_new_tokens, config.rollout.temperature, config.rollout.top_k, config.rollout.top_p,
              config.rollout.samples).check()  # fmt: skip
 

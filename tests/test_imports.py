@@ -22,6 +22,8 @@ LAYERS = (  # each may import what stands below it, never what stands above; a p
     ("planner",),
     ("explain",),
     ("graph",),
+    ("references",),
+    ("node",),
     ("config.load", "sweeps.grid"),
     ("config.compose",),
     ("config.search", "config.typed"),

@@ -46,8 +46,9 @@ def test_a_line_in_place_is_cleared_and_its_text_does_nothing(capsys):
 
 
 def test_what_a_stage_prints_is_shown_and_kept_in_its_log_as_it_came(journeyman, project):
-    (project.path / "trouble.txt").write_text("say \x1b]0;owned\x07")
+    (project.path / "trouble.txt").write_text("say  50%\rdone\x1b]0;owned\x07")
     done = journeyman("run")
+    assert " 50%\n" in done.err  # a progress bar goes on below
     assert done.code == 0 and "⟨U+001B⟩]0;owned⟨U+0007⟩" in done.err and controls(done.err + done.out) == []
     logs = [path.read_text() for path in project.store.rglob("log.txt")]
     assert any("\x1b]0;owned\x07" in text for text in logs)

@@ -9,10 +9,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.graph import Node, policies, prompts, rivals
 from pipeline.judging.sentences import size
 from pipeline.judging.verdicts import readable, write_verdicts
 from pipeline.manifest import write_json
+from pipeline.node import Node
+from pipeline.references import policies, prompts, rivals
 
 if TYPE_CHECKING:
     from pipeline.runner import Run

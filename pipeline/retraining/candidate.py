@@ -6,7 +6,7 @@ from typing import Any
 
 from pipeline.config.load import Loaded
 from pipeline.errors import Busy, ConfigError
-from pipeline.graph import Node, above
+from pipeline.node import Node, above
 from pipeline.pins import set_pin
 from pipeline.planner import Plan
 from pipeline.schema import Gate

@@ -11,7 +11,7 @@ from pipeline.planned import Planned, first_fold, plan_of, require_stage
 
 if TYPE_CHECKING:
     from pipeline.context import Artifact, Measured
-    from pipeline.graph import Node
+    from pipeline.node import Node
     from pipeline.planner import Plan
 
 HELP = "eval diagnose experiment=NAME [STAGE] [--no-training]"
@@ -77,7 +77,7 @@ def _run_of(planned: Planned, node: "Node") -> Path:
 def _sets(plan: "Plan", node: "Node") -> "dict[str, Artifact]":
     """Data sets on which the model and those before it were trained."""
     from pipeline.curve import trained_on
-    from pipeline.graph import above
+    from pipeline.node import above
 
     makers = [plan.nodes[name] for name in plan.nodes if name in above(node.name, plan.nodes)]
     makers = [one for one in makers if one.kind.stage.produces in ("model", "reward")]

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 def push(options: argparse.Namespace, screen: Screen) -> tuple[int, Any]:
     """What is built of an experiment, or of some stages and all that they are made from."""
-    from pipeline.graph import above
+    from pipeline.node import above
     from pipeline.remote import mebibytes, push_all
 
     planned = plan_of(options, options.overrides)

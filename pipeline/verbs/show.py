@@ -10,7 +10,7 @@ from pipeline.errors import ConfigError
 from pipeline.planned import first_fold, plan_of, require_stage
 
 if TYPE_CHECKING:
-    from pipeline.graph import Nodes
+    from pipeline.node import Nodes
     from pipeline.store import Store, Stored
 
 

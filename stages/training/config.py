@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, field, is_dataclass
 from typing import Any, Dict
 
 from pipeline.errors import ConfigError
-from pipeline.schema import NOT_IDENTITY, PeftConfig, StageConfig
+from pipeline.schema import NOT_IDENTITY, PeftConfig, Runtime, StageConfig
 
 
 @dataclass
@@ -40,3 +40,12 @@ def check_data(config: TrainConfig, what: str, others: Sequence[str] = ()) -> No
     for role in config.data:
         if role not in known:
             raise ConfigError(f"data.{role}: kind '{config.kind}' reads no such data set; it reads {', '.join(known)}")
+
+
+def refuse_training(runtime: Runtime, place: str, what: str) -> None:
+    """ConfigError for settings that only training reads. `place`: of the runtime; `what`: what it is of, in words."""
+    reasons = dict.fromkeys(("save_steps", "logging_steps"), "takes no optimizer steps")
+    reasons |= dict.fromkeys(("num_processes", "num_machines", "strategy"), "runs in one process")
+    for name, reason in reasons.items():
+        if getattr(runtime, name) != getattr(Runtime(), name):
+            raise ConfigError(f"{place}.{name}: {what} {reason}; take it out")
