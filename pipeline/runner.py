@@ -217,6 +217,8 @@ def _build_all(run: Run) -> None:
                 status="GATED", reason=stopped[0], attempt=None, digest=None, path=None
             )
             continue
+        if node.status != "HIT":
+            run.save()  # what was found ready until here, once for all of it
         try:
             stored, status, reason, seconds = _obtain(run, node)
         except (JourneymanError, OSError, KeyboardInterrupt) as error:
@@ -258,7 +260,8 @@ def _note(run: Run, node: Node, stored: Stored, status: str, reason: str, second
     node.stored = stored
     entry = run.record["stages"][node.name]
     entry.update(status=status, reason=reason, seconds=round(seconds, 3), **_place(run, stored))
-    run.save()
+    if status != "HIT":
+        run.save()
     if node.status != "HIT":
         run.screen.stage(node.name, entry, {} if status == "HIT" else stored.manifest["metrics"])
 

@@ -84,6 +84,7 @@ class Evaluation:
 
     suites: Dict[str, Suite] = field(default_factory=dict)
     retention: List[str] = field(default_factory=list)  # tasks of lm-evaluation-harness, each a suite about=general
+    share: float = 1.0  # of every suite's limit, at most 1: how a budget measures less; no limit stays none
     models: Optional[List[str]] = None  # stages to evaluate; None = the start and every stage that makes a model
     runtime: Runtime = field(default_factory=Runtime, metadata=NOT_IDENTITY)
 

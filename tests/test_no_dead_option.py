@@ -664,7 +664,13 @@ def test_every_part_of_an_experiment_has_a_test_here():
         "judge",
         "against",
     }
-    assert set(options(Evaluation)) == {"suites", "retention", "models", *(f"runtime.{name}" for name in RUNTIME)}
+    assert set(options(Evaluation)) == {
+        "suites",
+        "retention",
+        "share",
+        "models",
+        *(f"runtime.{name}" for name in RUNTIME),
+    }
     assert set(options(Tracker)) == {"kind", "mode", "project"}
     assert {field.name for field in fields(Gate)} == GATES.keys()
     assert set(options(Retrain)) == RETRAIN.keys()
@@ -689,6 +695,14 @@ def test_retraining_decides_no_id(experiment):
 def test_where_and_how_cells_run_decides_no_id(experiment):
     words = ["launcher=slurm", "launcher.workers=7", "launcher.threads=3", "sweeper=optuna", "sweeper.seed=5"]
     assert ids(experiment(*words)) == ids(experiment())
+
+
+def test_share_measures_less_of_every_model(experiment):
+    def items(*words):
+        return {name: suite.limit for name, suite in experiment(*words).eval.suites.items()}
+
+    limited = {name for name, limit in items().items() if limit}
+    assert limited and {name for name, limit in items("eval.share=0.5").items() if limit != items()[name]} == limited
 
 
 def test_models_of_an_evaluation_are_those_that_are_evaluated(experiment):

@@ -56,12 +56,22 @@ def choose_budget(words: list[str], folders: Sequence[Path]) -> tuple[list[str],
         return (words if own == given else [*rest, f"budget={own}"]), []
     name, why = _pinned(experiment, folders) if experiment else None, "this experiment's own"
     if name is None:
-        name, why = ("gpu", "a CUDA device is present") if has_cuda() else ("cpu", "no CUDA device here")
+        name, why = _of_machine(experiment, folders)
         why += "; budget=NAME chooses another"
     name = _own_budget(name, experiment, folders)
     if name not in options("budget", folders):
         return words, []
     return [*words, f"budget={name}"], [f"budget={name} ({why})"]
+
+
+def _of_machine(experiment: str | None, folders: Sequence[Path]) -> tuple[str, str]:
+    """The budget for this machine, and why: a CPU without bfloat16 may have smaller sizes, since it is far slower."""
+    if has_cuda():
+        return "gpu", "a CUDA device is present"
+    slow = "cpu_float32"
+    if not has_bfloat16() and _own_budget(slow, experiment, folders) in options("budget", folders):
+        return slow, "no CUDA device here, and a CPU without instructions for bfloat16"
+    return "cpu", "no CUDA device here"
 
 
 def _own_budget(name: str, experiment: str | None, folders: Sequence[Path]) -> str:

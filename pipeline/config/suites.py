@@ -1,5 +1,6 @@
-"""Suites written out: tasks named under `eval.retention`, and the data sets of suites that bring their items."""
+"""Suites written out: tasks named under `eval.retention`, data sets of suites that bring their items, `eval.share`."""
 
+import math
 import re
 from collections.abc import Container
 from dataclasses import replace
@@ -15,16 +16,21 @@ GENERAL = "general"
 
 
 def complete_suites(asked: Evaluation, sets: Container[str]) -> dict[str, dict[str, Any]]:
-    """Add the suites of `retention`, and name a data set in every suite that brings its items.
+    """Add the suites of `retention`, name a data set in every suite that brings its items, apply `share` to limits.
 
     Returns these data sets with their configurations. `sets`: the names of the experiment's own. ConfigError where a
     name is taken, where a suite lacks its data, or where it has data that nothing would read.
     """
+    if not 0 < asked.share <= 1:
+        raise ConfigError(f"eval.share={asked.share}: above 0 and at most 1, the part of every limit that is measured")
     for task in asked.retention:
         name = re.sub(r"[^\w-]", "_", Path(task).stem)
         if name in asked.suites:
             raise ConfigError(f"eval.retention: {task} becomes a suite '{name}', and there is one; rename that")
         asked.suites[name] = Suite(measure=HARNESS, params={"tasks": task}, about=GENERAL)
+    for name, suite in asked.suites.items():
+        if suite.limit > 0:
+            asked.suites[name] = replace(suite, limit=math.ceil(suite.limit * asked.share))
     made = {name: brought for name, suite in asked.suites.items() if (brought := _brought(name, suite))}
     for name in made:
         asked.suites[name] = replace(asked.suites[name], data=f"{name}_items")

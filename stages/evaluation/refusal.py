@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.special import expit
 
 from pipeline.errors import ConfigError, DataError
 from stages.evaluation.generate import answers_of
@@ -144,6 +143,8 @@ def declined(judge: "Policy", rows: list[Row], answers: list[str], micro_batch: 
         REFUSED.format(request=conversation(row["prompt"]), answer=answer)
         for row, answer in zip(rows, answers, strict=True)
     ]
+    from scipy.special import expit  # slow to import, and a plan reads this module too
+
     found = np.asarray(likelihoods(judge, rows, questions, ANSWERS, micro_batch))
     return expit(found[:, 0] - found[:, 1]).tolist()
 
@@ -153,6 +154,8 @@ def unrelated(judge: "Policy", rows: list[Row], answers: list[str], micro_batch:
 
     p = 1 / (1 + P(answer | request) / P(answer | a request for nothing)): Bayes' rule with even odds before.
     """
+    from scipy.special import expit
+
     from stages.evaluation.forward import continuation_log_probs
     from stages.models.chat import encode
 

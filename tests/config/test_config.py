@@ -126,6 +126,27 @@ def test_a_budget_that_an_experiment_has_for_itself_comes_first(composed, projec
 
 
 @pytest.mark.parametrize(
+    ("sizes", "cuda", "bfloat16", "expected"),
+    [({"chain_cpu", "chain_cpu_float32"}, False, False, "chain_cpu_float32"),
+     ({"chain_cpu", "chain_cpu_float32"}, False, True, "chain_cpu"),
+     ({"chain_cpu"}, False, False, "chain_cpu"),
+     ({"chain_cpu", "chain_cpu_float32", "gpu"}, True, False, "gpu")],
+)  # fmt: skip
+def test_a_processor_without_bfloat16_takes_smaller_sizes_where_there_are_any(
+    composed, project, monkeypatch, sizes, cuda, bfloat16, expected
+):
+    monkeypatch.setattr(search, "has_cuda", lambda: cuda)
+    monkeypatch.setattr(search, "has_bfloat16", lambda: bfloat16)
+    (budgets := project.path / "conf" / "budget").mkdir()
+    for name in sizes:
+        (budgets / f"{name}.yaml").write_text(f"# @package _global_\ndescription: {name}\n")
+    chain = project.path / "conf" / "experiment" / "chain.yaml"
+    chain.write_text(chain.read_text().replace("budget: none\n", ""))
+    loaded = config.load(["experiment=chain"])
+    assert f"budget={expected}" in loaded.overrides and loaded.chosen[0].startswith(f"budget={expected} (")
+
+
+@pytest.mark.parametrize(
     ("dtype", "cuda", "bfloat16", "expected"),
     [("auto", False, True, "bfloat16"), ("auto", False, False, "float32"), ("auto", True, False, "bfloat16"),
      ("float16", False, True, "float16")],

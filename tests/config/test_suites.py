@@ -26,6 +26,19 @@ def test_one_line_is_a_suite_for_each_task():
     assert made["hellaswag_items"] == {"kind": "harness", "tasks": "hellaswag", "metric": "", "num_fewshot": -1}
 
 
+def test_a_share_is_of_the_limits_there_are():
+    """A suite without a limit, as those of `eval=full`, stays whole; no suite is left without an item."""
+    asked = Evaluation({"some": Suite("choice", "quiz", limit=5), "all": Suite("choice", "quiz")}, share=0.5)
+    complete_suites(asked, {"quiz"})
+    assert {name: suite.limit for name, suite in asked.suites.items()} == {"some": 3, "all": 0}
+
+
+@pytest.mark.parametrize("share", [0.0, -1.0, 1.5])
+def test_a_share_that_is_none_is_refused(share):
+    with pytest.raises(ConfigError, match=r"eval\.share=.*: above 0 and at most 1"):
+        complete_suites(Evaluation({}, share=share), {})
+
+
 def test_other_suites_keep_their_data():
     made, suites = completed(quiz=Suite("choice", "quiz"))
     assert made == {} and suites == {"quiz": Suite("choice", "quiz")}
