@@ -54,6 +54,21 @@ def test_run_json_says_what_happened(chain, execute, project):
     assert 0 < saved["engine_seconds"] <= saved["seconds"]
 
 
+def test_what_was_ready_is_on_record_while_the_next_stage_works(short, execute, project, monkeypatch):
+    """So that a run that is killed there has told it; ready stages alone do not each write the record."""
+    execute(short(), until="first")
+    real, seen = runner._build, []
+
+    def build(run, node, lock):
+        seen.append(json.loads((run.folder / "run.json").read_text())["stages"])
+        return real(run, node, lock)
+
+    monkeypatch.setattr(runner, "_build", build)
+    result = execute(short())
+    assert [entry["digest"] is not None for entry in seen[0].values()] == [True, True, True, False]
+    assert seen[0]["first"] == result.record["stages"]["first"]
+
+
 def test_the_manifest_is_complete(short, execute, project):
     result = execute(short())
     manifest = json.loads((project.store / result.record["stages"]["first"]["path"] / "manifest.json").read_text())
