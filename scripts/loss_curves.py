@@ -50,6 +50,14 @@ def rows(tokenizer: Any, workload: str, count: int) -> list[dict[str, list[int]]
     ]
 
 
+def read(given: argparse.Namespace) -> dict[str, list[dict[str, list[int]]]]:
+    """The rows of each workload, read once: pages may be edited while hundreds of steps run."""
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(model_folder(given.model))
+    return {workload: rows(tokenizer, workload, BATCH[workload] * given.steps) for workload in WORKLOADS}
+
+
 def trainer(workload: str, model: Any, tokenizer: Any, data: Any, flags: dict[str, Any]) -> Any:
     from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
 
@@ -64,7 +72,7 @@ def trainer(workload: str, model: Any, tokenizer: Any, data: Any, flags: dict[st
     return kind(model, args=args, train_dataset=data, processing_class=tokenizer, peft_config=lora())
 
 
-def losses(workload: str, step: str, given: argparse.Namespace) -> list[float]:
+def losses(workload: str, step: str, data: list[dict[str, list[int]]], given: argparse.Namespace) -> list[float]:
     """The loss of each step of one training; everything but the step is the same in both."""
     import torch
     from datasets import Dataset
@@ -75,14 +83,13 @@ def losses(workload: str, step: str, given: argparse.Namespace) -> list[float]:
     folder = model_folder(given.model)
     tokenizer = AutoTokenizer.from_pretrained(folder)
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, given.dtype)).requires_grad_(False)
-    data = Dataset.from_list(rows(tokenizer, workload, BATCH[workload] * given.steps))
     set_seed(0)
     flags = SHARED | {
         "output_dir": tempfile.mkdtemp(), "logging_steps": 1, "max_steps": given.steps, "seed": 0, "bf16": False,
         "activation_checkpointing": False, "per_device_train_batch_size": BATCH[workload], "max_length": 512,
         "use_cpu": given.device == "cpu", "train_sampling_strategy": "sequential",  # both steps see the same rows
     }  # fmt: skip
-    made = trainer(workload, model.to(given.device), tokenizer, data, flags)
+    made = trainer(workload, model.to(given.device), tokenizer, Dataset.from_list(data), flags)
     print(f"{workload}: {steps.install(model, step)}", flush=True)
     made.train()
     return [entry["loss"] for entry in made.state.log_history if "loss" in entry]
@@ -144,7 +151,8 @@ def main() -> None:
     parser.add_argument("--json", type=Path, default=ROOT / "benchmarks" / "loss_curves.json")
     parser.add_argument("--svg", type=Path, default=ROOT / "docs" / "images" / "loss_curves.svg")
     given = parser.parse_args()
-    curves = {workload: {step: losses(workload, step, given) for step in STEPS} for workload in WORKLOADS}
+    data = read(given)
+    curves = {name: {step: losses(name, step, data[name], given) for step in STEPS} for name in WORKLOADS}
     packages = {name: version(name) for name in ("torch", "transformers", "trl", "peft", "accelerate")}
     gaps = {
         name: max(abs(a - b) for a, b in zip(pair["trl"], pair["fast"], strict=True)) for name, pair in curves.items()
