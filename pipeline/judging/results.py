@@ -23,7 +23,8 @@ class Results:
         from pyarrow import parquet
 
         columns = ["suite", "item", "cluster", "score", "weight"]
-        table = parquet.read_table(self.folder / "items.parquet", columns=columns)
+        # read_table would import pyarrow.dataset, and that pandas: a quarter of a second of a run that has nothing to do
+        table = parquet.ParquetFile(self.folder / "items.parquet").read(columns=columns)
         suites = table.column("suite").to_pylist()
         places: dict[str, list[int]] = {}
         for i, suite in enumerate(suites):
