@@ -32,6 +32,7 @@ FLAGS = {  # of accelerate launch
     ],
     "deepspeed": ["--use_deepspeed", "--zero_stage", "2"],  # divides gradients and moments; each rank has the weights
 }  # fmt: skip
+DEVICES = ("auto", "cpu", "cuda")
 ALIVE = "ranks.lock"  # in the work folder; every rank holds it for as long as it lives
 MEETING = "meeting.json"  # in the work folder, while other machines are to join
 LAST_WORD = 60.0  # seconds in which ranks of other machines tell their outcome after the first machine's have
@@ -52,7 +53,12 @@ class Outcome:
 
 
 def check_runtime(runtime: Runtime, found: Kind) -> None:
-    """ConfigError for a number of processes or machines that cannot be, or that the kind has no use for."""
+    """ConfigError for a place that cannot be, or a number of processes that the kind has no use for."""
+    if runtime.device not in DEVICES:
+        raise ConfigError(f"runtime.device={runtime.device}: use one of {', '.join(DEVICES)}")
+    for name in ("threads", "dequant_cache_gib"):
+        if getattr(runtime, name) < 0:
+            raise ConfigError(f"runtime.{name}={getattr(runtime, name)}: at least 0")
     processes, machines = runtime.num_processes, runtime.num_machines
     if processes < 1 or machines < 1:
         raise ConfigError(f"runtime.num_processes={processes}, num_machines={machines}: at least 1 each")

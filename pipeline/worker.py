@@ -20,13 +20,15 @@ from omegaconf import DictConfig, OmegaConf
 
 from pipeline.context import Artifact, Context
 from pipeline.disk import FULL
-from pipeline.errors import JourneymanError, StageFailed
+from pipeline.errors import ConfigError, JourneymanError, StageFailed
 from pipeline.locks import Lock
 from pipeline.manifest import read_json, sync_tree, write_json
 from pipeline.processes import Outcome, check_runtime, together
 from pipeline.redaction import redact
 from pipeline.registry import Kind, kind
 from pipeline.schema import Tracker
+
+SEEDS = 2**32  # of them numpy knows
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,7 @@ def validate(requests: list[Request], results: Connection) -> None:
         try:
             found = load_kind(request.module, request.kind)
             config = instance(found, request.config)
+            _check_seed(config.seed)
             check_runtime(config.runtime, found)
             found.stage().validate(config)
         except JourneymanError as error:
@@ -105,6 +108,12 @@ def validate(requests: list[Request], results: Connection) -> None:
             trace = traceback.format_exc()
             errors.append((request.where, f"validation broke: {type(error).__name__}: {error}\n{trace}", 5))
     results.send(errors)
+
+
+def _check_seed(seed: int) -> None:
+    """ConfigError for a number that no generator of random numbers begins with."""
+    if not 0 <= seed < SEEDS:
+        raise ConfigError(f"seed={seed}: from 0 to {SEEDS - 1}")
 
 
 def load_kind(module: str, name: str) -> Kind:

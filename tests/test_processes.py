@@ -139,6 +139,9 @@ def test_two_machines_share_a_stage(work, tmp_path):
 @pytest.mark.parametrize(
     ("asked", "words"),
     [
+        ({"device": "gpu"}, "runtime.device=gpu: use one of auto, cpu, cuda"),
+        ({"threads": -1}, "runtime.threads=-1: at least 0"),
+        ({"dequant_cache_gib": -0.5}, "runtime.dequant_cache_gib=-0.5: at least 0"),
         ({"num_processes": 0}, "at least 1 each"),
         ({"strategy": "zero"}, "use one of ddp, fsdp2, deepspeed"),
         ({"num_processes": 3, "num_machines": 2}, "must be a multiple of runtime.num_machines=2"),

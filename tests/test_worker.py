@@ -44,6 +44,16 @@ def test_a_removed_key_does_not_come_back_as_default(toys):
     assert worker.instance(kind("toy"), asdict(config)).train == {"max_steps": 2}
 
 
+@pytest.mark.parametrize(("seed", "refused"), [(-1, True), (0, False), (2**32 - 1, False), (2**32, True)])
+def test_a_seed_that_no_generator_takes_is_refused(toys, seed, refused):
+    told = []
+    config = asdict(kind("toy").config(kind="toy", seed=seed, train={"lr": 1, "max_steps": 2}))
+    request = worker.Request("stages.first", "toy_stages", "toy", config)
+    worker.validate([request], SimpleNamespace(send=told.extend))
+    expected = [("stages.first", f"seed={seed}: from 0 to 4294967295", 2)]
+    assert told == (expected if refused else [])
+
+
 def test_the_config_arrives_as_it_was(toys):
     config = kind("toy").config(kind="toy", seed=5, train={"a": [1, {"b": None}]}, add=2.5)
     assert worker.instance(kind("toy"), json.loads(json.dumps(asdict(config)))) == config

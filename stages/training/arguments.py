@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from transformers import TrainingArguments
 
 CHECKPOINTING = ("activation_checkpointing", "gradient_checkpointing")
-DEVICES = ("auto", "cpu", "cuda")
 
 EVALUATION = "evaluation is a stage of its own"
 PREPARED = "Journeyman prepares the data"
@@ -156,13 +155,9 @@ def check_sizes(config: TrainConfig) -> None:
         ("runtime.micro_batch", runtime.micro_batch, 0),
         ("runtime.save_steps", runtime.save_steps, 0),
         ("runtime.logging_steps", runtime.logging_steps, 1),
-        ("runtime.threads", runtime.threads, 0),
-        ("runtime.dequant_cache_gib", runtime.dequant_cache_gib, 0),
     ):
         if value < least:
             raise ConfigError(f"{name}={value}: at least {least}")
-    if runtime.device not in DEVICES:
-        raise ConfigError(f"runtime.device={runtime.device}: use one of {', '.join(DEVICES)}")
     if config.step not in STEPS:
         raise ConfigError(f"step={config.step}: use one of {', '.join(STEPS)}")
     several.check(config)

@@ -134,8 +134,6 @@ def test_int_is_a_float_and_ordinary_values_pass(library):
         ({"runtime": Runtime(micro_batch=-1)}, "runtime.micro_batch=-1"),
         ({"runtime": Runtime(save_steps=-1)}, "runtime.save_steps=-1"),
         ({"runtime": Runtime(logging_steps=0)}, "runtime.logging_steps=0"),
-        ({"runtime": Runtime(threads=-1)}, "runtime.threads=-1"),
-        ({"runtime": Runtime(device="gpu")}, "runtime.device=gpu: use one of auto, cpu, cuda"),
     ],
 )
 def test_sizes_that_cannot_be_are_refused(library, settings, message):
