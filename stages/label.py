@@ -99,8 +99,10 @@ def _check_labeller(config: LabelConfig) -> None:
     for name, value in unread.items():
         if value:
             raise ConfigError(f"{name}: with by={config.by} nothing reads it; take it out")
-    if config.by == "terms" and combined.read(_judge(config), "label").models:
-        raise ConfigError("terms: a reward model cannot label its own training data; use rules, or by: file")
+    if config.by == "terms":
+        combined.check_measured(_judge(config), "label")
+        if combined.read(_judge(config), "label").models:
+            raise ConfigError("terms: a reward model cannot label its own training data; use rules, or by: file")
     if config.by == "file" and not config.file:
         raise ConfigError("file: name the file that will hold the labels")
 

@@ -161,6 +161,7 @@ def _check_rewards(config: PpoConfig) -> None:
     combined.check(config.reward, config.inputs)
     if config.gold:
         combined.check(config.gold, config.inputs, "gold")
+        combined.check_measured(config.gold, "gold")
     judges = [role for role in config.inputs if role not in NO_JUDGES]
     if config.value.init != "fresh" and config.value.init not in judges:
         known = ", ".join(["fresh", *judges])

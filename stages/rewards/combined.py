@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 # (rows, prompts as ids, answers as ids with EOS where they ended) -> float tensor (N,)
 ScoreFn = Callable[[list[Row], list[list[int]], list[list[int]]], "Tensor"]
 MODEL = "model"
+MULTIPLIERS = ("multiplier_lr", "multiplier_start")
 
 
 @dataclass(frozen=True)
@@ -98,6 +99,15 @@ def check(config: Mapping[str, Any], inputs: Mapping[str, str], where: str = "re
             )
 
 
+def check_measured(config: Mapping[str, Any], where: str) -> None:
+    """ConfigError for a bound, or a setting of its multiplier, in what is only measured: nothing would enforce it."""
+    for name in read(config, where).bounds:
+        raise ConfigError(
+            f"{where}.terms.{name}.at_least: a bound is kept by what is trained on it, and this is only measured; take "
+            "it out"
+        )
+
+
 def fingerprints(*rewards: Mapping[str, Any]) -> dict[str, str]:
     """What rewards depend on beside their config: the packages that bring checks, where a term checks answers."""
     terms = [term for reward in rewards if isinstance(found := reward.get("terms"), Mapping) for term in found.values()]
@@ -117,6 +127,9 @@ def read(config: Mapping[str, Any], where: str = "reward") -> Plan:
     bounds = {name: _number(f"{where}.terms.{name}.at_least", given["at_least"])
               for name, given in settings.terms.items() if "at_least" in given}  # fmt: skip
     plan = Plan(settings, terms, _weights(settings, bounds, where), bounds)
+    for name in MULTIPLIERS:
+        if name in config and not bounds:
+            raise ConfigError(f"{where}.{name}: no term has a bound (`at_least`) that it would enforce; take it out")
     if bounds and not settings.multiplier_lr:
         raise ConfigError(f"{where}.multiplier_lr=0: the bound of {', '.join(bounds)} would never be enforced")
     if not bounds and not any(plan.weights.values()):

@@ -133,6 +133,7 @@ def test_a_label_that_cannot_be_read_is_named_by_its_line(labelled, tmp_path, li
             {"terms": LONGER, "rollout": Rollouts(samples=1)},
             "rollout.samples=1, rollout.temperature=1.0: a preference needs 2 answers",
         ),
+        ({"terms": {"long": {**LONGER["long"], "at_least": 0.5}}}, "label.terms.long.at_least: a bound is kept by"),
         ({"terms": LONGER, "count": -1}, "count=-1"),
         ({"terms": LONGER, "weights": {"lnog": 1}}, "label.weights.lnog: no such term; did you mean long"),
         ({"terms": LONGER, "file": "f.jsonl"}, "file: with by=terms nothing reads it"),

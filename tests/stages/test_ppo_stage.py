@@ -291,6 +291,10 @@ def test_a_run_that_dies_anywhere_goes_on_as_if_it_had_not(bench, domain, prompt
         ({"reward": {}}, "reward.terms: name at least one term"),
         ({"reward": HELPFUL}, "reward.terms.helpful.input=reward: the stage has no such input"),
         ({"inputs": {"policy": "a", "reward": "r"}}, "inputs.reward: no term of `reward` or `gold` reads"),
+        (
+            {"gold": {"terms": {"long": {"kind": "length", "target": 9, "at_least": 0.5}}}},
+            "gold.terms.long.at_least: a bound is kept by what is trained",
+        ),
         ({"value": ValueFunction(init="judge")}, "value.init=judge: use one of fresh"),
         ({"peft": PeftConfig(dropout=0.1)}, "peft.dropout: PPO compares"),
         ({"rollout": Rollouts(temperature=0.0)}, "rollout.temperature=0: PPO learns from answers that differ"),

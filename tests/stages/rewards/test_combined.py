@@ -9,7 +9,7 @@ import torch
 from omegaconf import OmegaConf
 
 from pipeline.errors import ConfigError, DataError, StageFailed
-from stages.rewards.combined import Reward, check, read
+from stages.rewards.combined import Reward, check, check_measured, read
 
 CONFIG = {
     "weights": {"helpful": 2.0, "concise": 0.5},
@@ -54,6 +54,20 @@ def test_the_model_is_given_the_ids():
 def test_a_term_without_a_weight_counts_once_and_a_constraint_not_at_all():
     assert read({"terms": CONFIG["terms"]}).weights == {"helpful": 1.0, "concise": 1.0}
     assert read(BOUND).weights == {"helpful": 1.0, "polite": 0.0}
+
+
+def test_what_is_only_measured_has_no_bounds():
+    """Its multiplier would stay 0, and with the weight of a bounded term the score would always be 0."""
+    check_measured({"terms": CONFIG["terms"], "clip": 1.0}, "gold")
+    with pytest.raises(ConfigError, match=r"gold\.terms\.polite\.at_least: .* only measured; take it out"):
+        check_measured(BOUND, "gold")
+
+
+@pytest.mark.parametrize("key", ["multiplier_lr", "multiplier_start"])
+def test_a_multiplier_of_no_bound_is_refused(key):
+    assert read({**BOUND, key: 0.5}).bounds == {"polite": -0.25}
+    with pytest.raises(ConfigError, match=rf"reward\.{key}: no term has a bound"):
+        read({**CONFIG, key: 0.5})
 
 
 def test_the_total_is_clipped_and_its_parts_are_not():
