@@ -115,6 +115,11 @@ def _check_answers(config: LabelConfig) -> None:
             f"rollout.samples={config.rollout.samples}, rollout.temperature={config.rollout.temperature}: a preference "
             "needs 2 answers or more that differ"
         )
+    if config.rollout.max_new_tokens >= config.max_length:
+        raise ConfigError(
+            f"rollout.max_new_tokens={config.rollout.max_new_tokens} leaves no room for a prompt in max_length="
+            f"{config.max_length}"
+        )
     if config.count < 0:
         raise ConfigError(f"count={config.count}: use 0 for all prompts, or a positive number")
     refuse_training(config.runtime, "runtime", "labelling")
@@ -154,7 +159,10 @@ def _pairs(ctx: Context) -> tuple[list[Pair], list[dict]]:
 
 
 def _fitting(ctx: Context, policy: "Policy") -> tuple[list[dict], list[list[int]]]:
-    """`count` rows, drawn at random from those whose prompt leaves room for an answer, and their prompts as ids."""
+    """`count` rows, drawn at random from those whose prompt leaves room for an answer, and their prompts as ids.
+
+    DataError for a row of which a rule cannot score answers, before the first is sampled.
+    """
     rows = run.prompts(ctx)
     random.Random(ctx.config.seed).shuffle(rows)
     room = ctx.config.max_length - ctx.config.rollout.max_new_tokens
@@ -162,6 +170,8 @@ def _fitting(ctx: Context, policy: "Policy") -> tuple[list[dict], list[list[int]
     kept = list(islice(((row, ids) for row, ids in tokenized if len(ids) <= room), ctx.config.count or None))
     if not kept:
         raise DataError(f"data.train: none of {len(rows)} prompts has at most {room} tokens; raise max_length")
+    if ctx.config.by == "terms":
+        combined.check_rows(combined.read(_judge(ctx.config)), [row for row, _ in kept])
     return [row for row, _ in kept], [ids for _, ids in kept]
 
 
@@ -203,7 +213,6 @@ def _by_terms(ctx: Context, pairs: list[Pair]) -> dict[str, str]:
     """The answer with the higher weighted sum of terms."""
     judge, rows = combined.Reward(_judge(ctx.config), {}), [pair["row"] for pair in pairs]
     no_prompts: list[list[int]] = [[] for _ in pairs]  # which only reward models read
-    judge.check_rows(rows)
     totals = {}
     for side in "ab":
         written = [pair["answers"][side] for pair in pairs]
@@ -236,8 +245,9 @@ def _by_file(ctx: Context, pairs: list[Pair]) -> dict[str, str]:
 
 
 def _read(path: Path) -> dict[str, str]:
-    found: dict[str, str] = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    """Pair -> who is preferred; DataError names the line that says nothing, or that contradicts another."""
+    found: dict[str, tuple[str, int]] = {}
+    for number, line in enumerate(_lines(path), 1):
         if not line.strip():
             continue
         try:
@@ -245,7 +255,20 @@ def _read(path: Path) -> dict[str, str]:
             name, prefers = row["id"], row["prefers"]
         except (ValueError, KeyError, TypeError):
             raise DataError(f'{path}, line {number}: expected {{"id": ..., "prefers": "a", "b" or "tie"}}') from None
+        if not isinstance(name, str):
+            raise DataError(f"{path}, line {number}: id is {name!r}; use the text that stands in the pair")
         if prefers not in (*VERDICTS, "tie"):
             raise DataError(f"{path}, line {number}: prefers is {prefers!r}; use a, b or tie")
-        found[name] = prefers
-    return found
+        before, where = found.setdefault(name, (prefers, number))
+        if before != prefers:
+            raise DataError(
+                f"{path}, line {number}: {name} prefers {prefers}, and {before} in line {where}; leave one of the two"
+            )
+    return {name: prefers for name, (prefers, _) in found.items()}
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8-sig").split("\n")  # a text may hold other ends of lines
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: byte {error.start} is not UTF-8; save it as UTF-8") from None

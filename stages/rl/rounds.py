@@ -82,12 +82,16 @@ def _labelling(name: str, config: "PpoConfig", policy: str, number: int) -> Stag
             )
     if "file" in said:
         said["file"] = _file_of(where, str(said["file"]), number, config.rounds)
+    rollout = said.pop("rollout", {})
+    if not isinstance(rollout, Mapping):
+        raise ConfigError(f"{where}.rollout={rollout!r}: expected a mapping, as that of the stage itself")
     usual = {
-        "data": dict(config.data), "seed": config.seed + number, "max_length": config.max_length,
+        "data": {role: data for role, data in config.data.items() if role == "train"}, "seed": config.seed + number,
+        "max_length": config.max_length,
         "runtime": {key: getattr(config.runtime, key) for key in ("device", "threads", "dequant_cache_gib")},
     }  # fmt: skip
-    rollout = {**asdict(config.rollout), "samples": 2, **said.pop("rollout", {})}
-    fixed = {"kind": "label", "inputs": {"policy": policy}, "rollout": rollout}
+    answers = {**asdict(config.rollout), "samples": 2, **rollout}
+    fixed = {"kind": "label", "inputs": {"policy": policy}, "rollout": answers}
     return stage_config(where, {**usual, **said, **fixed})
 
 

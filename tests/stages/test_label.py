@@ -10,6 +10,7 @@ from pipeline.schema import Runtime
 from stages.data import artifact
 from stages.data.rows import CONTROL
 from stages.kernels.rollout import Answer
+from stages.label import _read
 from stages.rl.config import Rollouts
 
 LONGER = {"long": {"kind": "length", "target": 30}}
@@ -104,6 +105,27 @@ def test_people_are_asked_through_a_file(labelled, tmp_path, capsys):
     assert {row["code"] for row in ties} == {"tie"} and len(ties) + len(rows) == len(waiting)
 
 
+def test_labels_may_repeat_a_line_and_what_was_asked(tmp_path):
+    """An editor's mark at the start, and an answer whose own text has an end of line of another kind."""
+    file = tmp_path / "labels.jsonl"
+    line = json.dumps({"id": "x", "a": "one\u2028two", "b": "three", "prefers": "b"}, ensure_ascii=False)
+    file.write_text(f"{line}\r\n\n{line}\n", encoding="utf-8-sig")
+    assert _read(file) == {"x": "b"}
+
+
+def test_labels_that_are_no_text_are_told(labelled, tmp_path):
+    file = tmp_path / "labels.jsonl"
+    file.write_bytes(b'{"id": "\xff", "prefers": "a"}')
+    with pytest.raises(DataError, match=r"labels.jsonl: byte 8 is not UTF-8"):
+        labelled(by="file", file=str(file))
+
+
+def test_a_row_that_no_rule_can_label_is_told_before_anything_is_written(labelled, monkeypatch):
+    monkeypatch.setattr("stages.kernels.rollout.rollout", None)
+    with pytest.raises(DataError, match=r"reward term right: row p[0-9]: no `check`"):
+        labelled(terms={"right": {"kind": "checker"}})
+
+
 def test_labels_are_part_of_the_identity(tmp_path):
     file = tmp_path / "labels.jsonl"
     stage, config = kind("label").stage(), kind("label").config(kind="label", by="file", file=str(file))
@@ -114,7 +136,13 @@ def test_labels_are_part_of_the_identity(tmp_path):
     assert len({fingerprint["labels"] for fingerprint in found}) == 3
 
 
-@pytest.mark.parametrize("line", ["{", '{"id": "x"}', '{"id": "x", "prefers": "c"}', "3"])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "{", '{"id": "x"}', '{"id": "x", "prefers": "c"}', "3", '{"id": ["x"], "prefers": "a"}',
+        '{"id": 7, "prefers": "a"}', '{"id": "x", "prefers": "b"}',
+    ],
+)  # fmt: skip
 def test_a_label_that_cannot_be_read_is_named_by_its_line(labelled, tmp_path, line):
     file = tmp_path / "labels.jsonl"
     file.write_text('{"id": "x", "prefers": "a"}\n' + line)
@@ -139,6 +167,7 @@ def test_a_label_that_cannot_be_read_is_named_by_its_line(labelled, tmp_path, li
         ({"terms": LONGER, "file": "f.jsonl"}, "file: with by=terms nothing reads it"),
         ({"by": "file", "file": "f.jsonl", "terms": LONGER}, "terms: with by=file nothing reads it"),
         ({"terms": LONGER, "rollout": Rollouts(samples=2, temperature=0)}, "needs 2 answers or more that differ"),
+        ({"terms": LONGER, "max_length": 8}, "rollout.max_new_tokens=8 leaves no room for a prompt in max_length=8"),
         ({"terms": LONGER, "runtime": Runtime(save_steps=3)}, "runtime.save_steps: labelling takes no"),
     ],
 )

@@ -64,6 +64,13 @@ def test_what_labels_says_counts():
     assert (made.file, made.data, made.rollout.samples, made.terms) == ("round2.jsonl", {"train": "chats"}, 4, {})
 
 
+def test_what_is_rehearsed_is_not_labelled():
+    stages = experiment(data={"train": "asked", "general": "chats"}, train={"rehearsal_coef": 0.5}).stages
+    assert stages["ppo_round2"].data == {"train": "asked", "general": "chats"}
+    assert stages["ppo_labels1"].data == {"train": "asked"}
+    kind("label").stage().validate(stages["ppo_labels1"])
+
+
 def test_one_round_is_the_stage_itself():
     stages = experiment(rounds=1, labels=None).stages
     assert list(stages) == ["sft", "reward", "ppo"]
@@ -88,6 +95,7 @@ def test_the_first_round_is_shared_with_an_experiment_of_more(tmp_path, monkeypa
     [
         ({"rounds": -1}, "stages.ppo.rounds=-1: at least 1"),
         ({"reward": {"terms": {"short": {"kind": "length", "target": 3}}}}, "`reward` reads none that this experiment"),
+        ({"labels": {"rollout": 5}}, "stages.ppo.labels.rollout=5: expected a mapping"),
         ({"labels": {"cuont": 3}}, "stages.ppo.labels.cuont: unknown key .did you mean 'count'"),
         ({"labels": {"inputs": {"policy": "sft"}}}, "stages.ppo.labels.inputs: it follows from the rounds"),
         ({"gold": None}, "stages.ppo.labels: nobody labels; give `gold`"),
