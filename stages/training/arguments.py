@@ -112,6 +112,7 @@ CHOICES = {
     ("KTOConfig", "loss_type"): ("kto", "apo_zero_unpaired"),
     ("GRPOConfig", "loss_type"): ("grpo", "bnpo", "dr_grpo", "dapo", "cispo", "sapo", "vespo", "luspo"),
     ("GRPOConfig", "importance_sampling_level"): ("token", "sequence"),
+    ("GRPOConfig", "scale_rewards"): ("group", "batch", "none"),
     ("DPOConfig", "f_divergence_type"): ("reverse_kl", "forward_kl", "js_divergence", "alpha_divergence"),
 }  # fmt: skip
 
@@ -176,8 +177,13 @@ def _check_type(key: str, value: Any, annotation: Any) -> None:
 
 
 def _check_choice(key: str, value: Any, known: tuple[str, ...] | None) -> None:
-    for item in [value] if isinstance(value, str) else value if known else []:
-        if known and item not in known:
+    if known is None:
+        return
+    items = value if isinstance(value, list | tuple) else [value]
+    if not items:
+        raise ConfigError(f"train.{key} is empty: known are {', '.join(known)}")
+    for item in items:
+        if item not in known:
             close = difflib.get_close_matches(str(item), known, n=1)
             hint = f"; did you mean {close[0]}?" if close else ""
             raise ConfigError(f"train.{key}={item!r}: known are {', '.join(known)}{hint}")

@@ -28,6 +28,9 @@ def names(train: Mapping[str, Any]) -> list[str]:
 def check(train: Mapping[str, Any], batch_size: int) -> None:
     """ConfigError for an argument that the chosen losses do not read, or that lies where they are not defined."""
     losses = names(train)
+    for weight in train.get("loss_weights") or []:
+        if isinstance(weight, bool) or not isinstance(weight, int | float):
+            raise ConfigError(f"train.loss_weights: {weight!r} is no number; give one for each loss of train.loss_type")
     for name, readers in READ_BY.items():
         if train.get(name, UNSET[name]) != UNSET[name]:
             _check_read(name, losses, readers)

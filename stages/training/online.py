@@ -72,6 +72,7 @@ def check(config: OnlineConfig, library: type) -> None:
     check_roles(config.inputs)
     _check_groups(config, library)
     arguments.check(library, config)
+    _check_numbers(config, library)
     if config.runtime.num_processes > 1:
         raise ConfigError(
             f"runtime.num_processes={config.runtime.num_processes}: {config.kind} runs in one process, because TRL's "
@@ -99,8 +100,26 @@ def _check_groups(config: OnlineConfig, library: type) -> None:
             f"train.max_completion_length={longest} must be 1 or more and leave room for a prompt in max_length="
             f"{config.max_length}"
         )
+
+
+def _check_numbers(config: OnlineConfig, library: type) -> None:
+    """ConfigError for a number that TRL would take, or that it would find only at its first batch."""
+    from stages.kernels.rollout import Sampling
+
+    Sampling(
+        of(config, library, "max_completion_length"), of(config, library, "temperature"),
+        of(config, library, "top_k") or 0, of(config, library, "top_p"),
+    ).check()  # fmt: skip
     if not of(config, library, "temperature") > 0:
         raise ConfigError("train.temperature: answers that are compared must differ; give a positive number")
+    if of(config, library, "num_iterations") < 1:
+        raise ConfigError(f"train.num_iterations={config.train['num_iterations']}: a batch is used once or more often")
+    if of(config, library, "beta") < 0:
+        raise ConfigError(f"train.beta={config.train['beta']}: 0 or more, or the policy would be paid for its KL")
+    for name in ("epsilon", "epsilon_high"):
+        value = of(config, library, name)
+        if value is not None and not value > 0:
+            raise ConfigError(f"train.{name}={value}: give a positive number; no ratio could move otherwise")
 
 
 def of(config: OnlineConfig, library: type, name: str) -> Any:

@@ -100,6 +100,12 @@ def test_values_that_trl_would_find_only_while_training_are_refused(trl):
         arguments.check(trl.SFTConfig, config({"loss_type": "nlll"}))
     with pytest.raises(ConfigError, match=r"train\.f_divergence_type='kl'"):
         arguments.check(trl.DPOConfig, config({"f_divergence_type": "kl"}))
+    with pytest.raises(ConfigError, match=r"train\.loss_type is empty: known are sigmoid"):
+        arguments.check(trl.DPOConfig, config({"loss_type": []}))
+    with pytest.raises(ConfigError, match=r"train\.loss_type=5: known are sigmoid"):
+        arguments.check(trl.DPOConfig, config({"loss_type": 5}))
+    with pytest.raises(ConfigError, match=r"train\.scale_rewards='groups': .*did you mean group\?"):
+        arguments.check(trl.GRPOConfig, config({"scale_rewards": "groups"}))
 
 
 def test_known_losses_are_those_of_the_library(trl):

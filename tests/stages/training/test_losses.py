@@ -108,6 +108,7 @@ def test_tokens_beyond_the_shorter_answer_count_by_ld_alpha(moved, rows, alpha):
         ({"label_smoothing": 0.1}, r"label_smoothing is not read by the loss sigmoid, only by aot.*train\.loss_type"),
         ({"loss_type": "robust", "label_smoothing": 0.5}, r"label_smoothing=0\.5: the share of wrong labels"),
         ({"loss_type": ["exo_pair"]}, r"exo_pair takes the logarithm of train\.label_smoothing"),
+        ({"loss_weights": ["a"]}, r"train\.loss_weights: 'a' is no number"),
         ({"discopop_tau": 0.1}, r"discopop_tau is not read by the loss sigmoid"),
         ({"loss_type": ["sigmoid", "apo_zero"], "f_divergence_type": "forward_kl"}, r"not read by the loss apo_zero"),
         ({"loss_type": ["sft"], "f_divergence_type": "forward_kl"}, r"f_divergence_type is not read by the loss sft"),
