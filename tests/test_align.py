@@ -37,6 +37,20 @@ def test_every_word_composes_with_the_shipped_experiments(name, word):
         nodes[stage].kind.stage().validate(nodes[stage].config)
 
 
+@pytest.mark.parametrize("word", ["ppo", "grpo", "rloo"])
+def test_reinforcement_by_every_word_is_judged_beside_dpo(word):
+    found = experiment("experiment=legal_rlhf", f"align={word}")
+    assert found.stages.keys() == {"sft", "domain", "dpo", "reward", word}
+    assert found.stages[word].reward["weights"] == {"right": 2.0, "helpful": 0.1}
+    assert found.gates["reinforcement_improves"].stage == word and found.gates["preference_improves"].stage == "dpo"
+    make_nodes(found)
+
+
+def test_a_stage_that_the_experiment_and_the_word_bring_is_told():
+    with pytest.raises(ConfigError, match=r"stages\.dpo: both `align` and the experiment itself bring this stage"):
+        experiment("experiment=legal_rlhf", "align=dpo")
+
+
 @pytest.mark.parametrize("name", ["legal", "smoke"])
 def test_without_a_word_it_is_dpo_and_all_share_what_comes_before(name):
     plain = make_nodes(experiment(f"experiment={name}"))

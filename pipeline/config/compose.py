@@ -313,6 +313,11 @@ def _composed_sentence(error: BaseException, words: Sequence[str], folders: Sequ
         if made := re.search(r"dict is not a subclass of (Gate|Suite)", str(inner)):
             return _not_from_words(made[1].lower(), key, words)
         return where + key_sentence(inner, key, _siblings(key, words, folders))
+    if twice := re.search(r"@stages\.([^.\s]+)\S* appears more than once", str(error)):
+        return (
+            f"stages.{twice[1]}: both `align` and the experiment itself bring this stage; choose another word for "
+            "`align`, or an experiment that does not bring it"
+        )
     named = re.search(r"full_key: (\S+)", str(error))
     lines = [line for line in str(error).splitlines() if line.strip()]
     detail = lines[1] if place and len(lines) > 1 else lines[0] if lines else type(error).__name__
