@@ -155,6 +155,11 @@ def _training_pairs(ctx: Context, policy: Policy) -> list[Pair]:
             pairs.append(pair)
     random.Random(ctx.config.seed).shuffle(pairs)
     pairs = pairs[: ctx.config.max_pairs or None]
+    if pairs and not any(pair.judged.weight for pair in pairs):
+        raise DataError(
+            f"{ctx.data['train'].stage}: the votes on every pair are tied, so with votes.weights="
+            f"{ctx.config.votes.weights} none counts; set votes.weights=none, or collect more votes"
+        )
     ctx.record("data", {
         "rows_kept": len(pairs), "rows_rejected": sum(because.values()), "rejected_because": because,
         "rows_available": len(found), "tokens": sum(pair.tokens for pair in pairs),

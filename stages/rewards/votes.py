@@ -44,6 +44,11 @@ def check(asked: Votes) -> None:
     for name, value, known in (("targets", asked.targets, TARGETS), ("weights", asked.weights, WEIGHTS)):
         if value not in known:
             raise ConfigError(f"votes.{name}={value}: use one of {', '.join(known)}")
+    if asked.weights == "confidence" and asked.targets == "hard":
+        raise ConfigError(
+            "votes.weights=confidence: with votes.targets=hard all pairs are equally certain and count alike; use "
+            "share or dawid_skene, or votes.weights=none"
+        )
     if not 0 <= asked.smoothing < 0.5:
         raise ConfigError(f"votes.smoothing={asked.smoothing}: from 0 to below 0.5, where nothing would be preferred")
     margins = asked.margins

@@ -64,6 +64,11 @@ def prompts(ctx: Context) -> list[dict[str, Any]]:
 
 
 def check_examples(ctx: Context, policy: Policy, examples: Sequence[Example], source: str) -> None:
+    """Probes of what is trained on; DataError that says why nothing of it is left."""
+    because = {why: count for why, count in ctx.sections.get("data", {}).get("rejected_because", {}).items() if count}
+    if because and not examples:
+        said = "; ".join(f"{count} left out: {why}" for why, count in because.items())
+        raise DataError(f"0 rows of {source} are left to train on ({said})")
     probes.require(ctx, [probes.trained_tokens(examples, source), probes.one_bos(policy.tokenizer, examples)])
 
 

@@ -196,6 +196,21 @@ def test_ties_have_no_place_among_hard_targets(train_reward, vote_data):
         assert made.sections["data"]["rows_kept"] == 24 - left_out
 
 
+@pytest.mark.parametrize(
+    ("votes", "message"),
+    [
+        ({"targets": "hard"}, r"0 rows of ties are left to train on \(4 left out: tied\)"),
+        ({"weights": "confidence"}, r"ties: the votes on every pair are tied, so with votes\.weights=confidence none"),
+    ],
+)
+def test_where_every_pair_is_tied_that_is_what_is_told(train_reward, bench, rows, vote_data, votes, message):
+    ballot = [{"by": "x", "prefers": "a"}, {"by": "y", "prefers": "b"}]
+    ties = [{"id": r["id"], "prompt": r["prompt"], "a": r["chosen"], "b": r["rejected"], "votes": ballot}
+            for r in rows.pairs(4)]  # fmt: skip
+    with pytest.raises(DataError, match=message):
+        train_reward(data={"train": bench.data("ties", ties), "heldout": vote_data}, votes=Votes(**votes))
+
+
 def test_tied_held_out_pairs_count_in_the_calibration_only(train_reward, vote_data):
     summary, items = results(train_reward(data={"train": vote_data}, train={"max_steps": 1}))
     assert summary["tied"] == 4 and summary["accuracy"]["n"] == 12 and len(items) == 16

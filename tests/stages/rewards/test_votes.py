@@ -144,6 +144,7 @@ def test_weights():
 @pytest.mark.parametrize(
     ("settings", "said"),
     [({"targets": "soft"}, r"votes\.targets=soft: use one of hard, share, dawid_skene"),
+     ({"weights": "confidence", "targets": "hard"}, r"votes\.weights=confidence: with votes\.targets=hard all pairs"),
      ({"weights": "all"}, r"votes\.weights=all: use one of none, count, confidence"),
      ({"smoothing": 0.5}, r"votes\.smoothing=0\.5"), ({"smoothing": -0.1}, r"votes\.smoothing"),
      ({"margins": [1.0]}, r"votes\.margins=\[1\.0\]: give 3 numbers"),

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn.functional import logsigmoid, relu
 
-from pipeline.errors import ConfigError
+from pipeline.errors import ConfigError, DataError
 from stages.dpo import Dpo
 from stages.rewards.votes import Votes
 
@@ -115,6 +115,12 @@ def test_ties_train_nothing_and_are_counted(bench, base, rows):
     made = bench.train("dpo", base, {"train": bench.data("v", ballots)}, train={"precompute_ref_log_probs": True})
     assert made.sections["data"]["rejected_because"]["votes are tied"] == 2
     assert made.sections["data"]["rows_kept"] == 3
+
+
+def test_where_every_pair_is_tied_that_is_what_is_told(bench, base, rows):
+    ballots = voted(rows.pairs(3), "ab", "--", "ba")
+    with pytest.raises(DataError, match=r"0 rows of v are left to train on \(3 left out: votes are tied\)"):
+        bench.train("dpo", base, {"train": bench.data("v", ballots)}, train={"precompute_ref_log_probs": True})
 
 
 def test_votes_of_several_rows_on_one_pair_are_one_pair(bench, base, rows):
