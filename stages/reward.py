@@ -118,6 +118,8 @@ class Reward(Stage):
         normalise.check(config.normalise)
         several.check_strategy(config.runtime, ("ddp", "deepspeed"))
         arguments.check(Arguments, config)
+        if (centred := config.train.get("center_rewards_coefficient")) is not None and centred < 0:
+            raise ConfigError(f"train.center_rewards_coefficient={centred}: it would drive scores apart; 0 or more")
         if peft_config(config.peft).lora_dropout and config.train.get("disable_dropout", True):
             raise ConfigError(
                 f"peft.dropout={config.peft.dropout}: TRL's reward trainer switches dropout off; set "

@@ -117,6 +117,13 @@ CHOICES = {
 }  # fmt: skip
 
 
+# Numbers that an optimizer refuses only once it is made, after all stages before it: key -> lowest, and first too high.
+RANGES = {
+    "learning_rate": (0, math.inf), "weight_decay": (0, math.inf), "max_grad_norm": (0, math.inf),
+    "adam_beta1": (0, 1), "adam_beta2": (0, 1), "adam_epsilon": (0, math.inf),
+}  # fmt: skip
+
+
 def check(arguments: type, config: TrainConfig) -> None:
     """ConfigError unless the stage's sizes fit together and every key of `train` is the user's to set, its value legal.
 
@@ -133,6 +140,7 @@ def check(arguments: type, config: TrainConfig) -> None:
             raise ConfigError(f"train.{key}: {arguments.__name__} has no such field{hint}")
         _check_type(key, value, fields[key].type)
         _check_choice(key, value, CHOICES.get((arguments.__name__, key)))
+        _check_range(key, value)
     if config.train.get("neftune_noise_alpha") and config.step == "fast":
         raise ConfigError(
             "train.neftune_noise_alpha draws noise for each row of a padded batch, and step: fast has no such rows; "
@@ -187,6 +195,15 @@ def _check_choice(key: str, value: Any, known: tuple[str, ...] | None) -> None:
             close = difflib.get_close_matches(str(item), known, n=1)
             hint = f"; did you mean {close[0]}?" if close else ""
             raise ConfigError(f"train.{key}={item!r}: known are {', '.join(known)}{hint}")
+
+
+def _check_range(key: str, value: Any) -> None:
+    low, high = RANGES.get(key, (None, None))
+    if low is not None and value is not None and not low <= value < high:
+        upper = "" if high == math.inf else f" and below {high}"
+        raise ConfigError(f"train.{key}={value}: at least {low}{upper}")
+    if key == "num_train_epochs" and not value > 0:
+        raise ConfigError(f"train.num_train_epochs={value}: must be above 0; train.max_steps=N stops earlier")
 
 
 def build(

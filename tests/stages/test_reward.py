@@ -357,6 +357,7 @@ def test_on_a_base_of_4_bits(train_reward, yes_data, tokenizer):
      ({"normalise": Normalise(count=1)}, r"normalise\.count=1"),
      ({"normalise": Normalise(max_new_tokens=0)}, r"normalise\.max_new_tokens=0"),
      ({"peft": PeftConfig(dropout=0.1)}, r"peft\.dropout=0\.1: TRL's reward trainer switches dropout off"),
+     ({"train": {"center_rewards_coefficient": -1.0}}, r"center_rewards_coefficient=-1\.0: it would drive"),
      ({"train": {"beta": 0.1}}, r"train\.beta: RewardConfig has no such field"),
      ({"data": {"train": "p", "test": "q"}}, r"data\.test: kind 'reward' reads no such data set; it reads train, held"),
      ({"data": {}}, r"data\.train: name the data set of preference pairs, votes or rankings")],

@@ -86,6 +86,10 @@ def test_every_key_that_is_allowed_can_be_built(library, tmp_path):
         ({"neftune_noise_alpha": "x"}, "train.neftune_noise_alpha='x': expected float or null"),
         ({"lr_scheduler_type": "cosin"}, "cosin"),
         ({"optim": "adamw_toch"}, "adamw_toch"),
+        ({"learning_rate": -1e-4}, "train.learning_rate=-0.0001: at least 0"),
+        ({"weight_decay": -1.0}, "train.weight_decay=-1.0: at least 0"),
+        ({"adam_beta2": 1.0}, "train.adam_beta2=1.0: at least 0 and below 1"),
+        ({"num_train_epochs": 0}, "train.num_train_epochs=0: must be above 0"),
     ],
 )
 def test_wrong_types_and_values_are_refused_with_their_key(library, train, message):
