@@ -23,7 +23,7 @@ class Results:
         from pyarrow import parquet
 
         columns = ["suite", "item", "cluster", "score", "weight"]
-        # read_table would import pyarrow.dataset, and that pandas: a quarter of a second of a run that has nothing to do
+        # read_table would import pyarrow.dataset and so pandas: a quarter of a second of a run with nothing to do
         table = parquet.ParquetFile(self.folder / "items.parquet").read(columns=columns)
         suites = table.column("suite").to_pylist()
         places: dict[str, list[int]] = {}
