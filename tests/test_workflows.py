@@ -173,7 +173,8 @@ def machine(checkout, tmp_path, monkeypatch):  # noqa: F811
     (checkout / "conf" / "experiment" / "learner.yaml").write_text(LEARNER)
     (checkout / "quiz.jsonl").write_text("".join(f'{{"id": "q{i}"}}\n' for i in range(40)))
     page = tmp_path / "page.md"
-    outside = {key: value for key, value in os.environ.items() if not key.startswith(("MAKE", "MFLAGS", "JOURNEYMAN"))}
+    own = ("MAKE", "MFLAGS", "ARGS", "JOURNEYMAN")
+    outside = {key: value for key, value in os.environ.items() if not key.startswith(own)}
     env = {**outside, "EXPERIMENT": EXPERIMENT, "JOURNEYMAN_STORE": "store", "GITHUB_STEP_SUMMARY": str(page)}
 
     def run(command, **changed):

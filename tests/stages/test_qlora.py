@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from pipeline.errors import ConfigError
+from pipeline.processes import check_runtime
 from pipeline.registry import kind
 from pipeline.schema import PeftConfig, Runtime, Suite
 from stages.domain import Rehearsal
@@ -156,10 +157,9 @@ def test_reference_log_probabilities_of_the_4_bit_base_are_cached_apart(bench, s
     assert len(files) == 2
 
 
-def test_a_negative_budget_is_refused(bench):
-    config = bench.config("sft", data={"train": "d"}, runtime=Runtime(dequant_cache_gib=-1.0))
+def test_a_negative_budget_is_refused():
     with pytest.raises(ConfigError, match=r"runtime\.dequant_cache_gib=-1.0: at least 0"):
-        kind("sft").stage().validate(config)
+        check_runtime(Runtime(dequant_cache_gib=-1.0), kind("sft"))
     config = kind("evaluate").config(suites={"s": Suite("perplexity", "d")}, runtime=Runtime(dequant_cache_gib=-1.0))
     with pytest.raises(ConfigError, match=r"eval\.runtime\.dequant_cache_gib=-1.0: at least 0"):
         kind("evaluate").stage().validate(config)
