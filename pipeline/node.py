@@ -49,6 +49,8 @@ def where(node: Node) -> str:
 
 def located(place: str, message: str) -> str:
     """The message with its place in front, unless it names its own (`model.source=...`, `eval.suites...`)."""
+    if place.startswith("eval_") and message.startswith("runtime."):
+        return f"eval.{message}"  # all evaluations have this one
     own = message.startswith("eval.") if place.startswith("eval_") else message.startswith(f"{place}.")
     return message if own else f"{place}: {message}"
 

@@ -16,7 +16,7 @@ from pipeline.judging.statistics import Change, Items, paired_change
 
 STAGES = ("sft", "domain", "dpo", "ppo")
 SUITES = ("domain_text", "general_text", "refusal", "over_refusal", "preference")
-GOLD, BY_REWARD = "right_answers", "better_than_sft"  # the second is not measured of sft itself
+GOLD, BY_REWARD = "right_answers", "better_than_sft"  # of the second sft is the other side: 0.5 of itself
 
 
 def items(frame: pd.DataFrame, suite: str) -> Items:
@@ -49,7 +49,7 @@ def main() -> None:
             "gold": summary[GOLD]["value"],
             "against_domain": changed(paired_change(gold[name], gold["domain"], "pass_rate")),
             "win_rate_against_sft": wins(gold[name], gold["sft"]),
-            "win_rate_by_reward_model": summary[BY_REWARD]["value"] if BY_REWARD in summary else 0.5,
+            "win_rate_by_reward_model": 0.5 if name == "sft" else summary[BY_REWARD]["value"],
             **{suite: summary[suite]["value"] for suite in SUITES},
             "seconds": manifest["seconds"], "peak_mib": manifest["peak_bytes"] / 2**20,
         }  # fmt: skip

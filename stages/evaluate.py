@@ -62,8 +62,6 @@ class Evaluate(Stage):
         if not config.suites:
             raise ConfigError("eval.suites is empty: there is nothing to measure")
         refuse_training(config.runtime, "eval.runtime", "an evaluation")
-        if config.runtime.dequant_cache_gib < 0:
-            raise ConfigError(f"eval.runtime.dequant_cache_gib={config.runtime.dequant_cache_gib}: at least 0")
         for name, suite in config.suites.items():
             _check_others(name, suite)
             if suite.limit < 0:

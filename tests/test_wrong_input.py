@@ -75,6 +75,7 @@ WRONG = {
     "eval.suites.text.measure=perplexty": "did you mean perplexity",
     "+eval.suites.text.params.max_len=3": "did you mean max_length",
     "+eval.runtime.save_steps=3": "eval.runtime.save_steps",
+    "eval.runtime.dequant_cache_gib=-1": "error: eval.runtime.dequant_cache_gib=-1.0: at least 0",
     "eval.suites.text.data=smoke_txt": "eval.suites.text.data: there is no data set 'smoke_txt' (did you mean "
     "'smoke_text'?)",
     "+gates.mine.suite=text": "+gates.mine.suite=text: a new gate cannot be made on the command line; write it under "

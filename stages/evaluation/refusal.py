@@ -139,12 +139,12 @@ def asked(row: Row) -> str:
 
 def declined(judge: "Policy", rows: list[Row], answers: list[str], micro_batch: int) -> list[float]:
     """The judge's probability that each answer declines: that of Yes among its two replies."""
+    from scipy.special import expit  # slow to import, and a plan reads this module too
+
     questions = [
         REFUSED.format(request=conversation(row["prompt"]), answer=answer)
         for row, answer in zip(rows, answers, strict=True)
     ]
-    from scipy.special import expit  # slow to import, and a plan reads this module too
-
     found = np.asarray(likelihoods(judge, rows, questions, ANSWERS, micro_batch))
     return expit(found[:, 0] - found[:, 1]).tolist()
 
