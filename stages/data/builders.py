@@ -16,7 +16,8 @@ from typing import Any, get_type_hints
 from pipeline.errors import ConfigError
 
 MODULES = (
-    "stages.data.legal.sets",
+    "stages.data.legal.training",
+    "stages.data.legal.measured",
     "stages.data.smoke",
 )  # imported when a name is looked up; plug-ins import themselves
 

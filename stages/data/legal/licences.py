@@ -106,3 +106,15 @@ def paragraphs(text: str) -> list[str]:
     lines = MARKS.sub("", RULES.sub("", text.replace("\r\n", "\n"))).split("\n")
     plain = "\n".join(line.rstrip().removesuffix("*/").rstrip(" \t*") for line in lines)
     return [joined for block in re.split(r"\n{2,}", plain) if WORD.search(joined := " ".join(block.split()))]
+
+
+def measured_side(name: str) -> None:
+    """ValueError for a side that is not measured."""
+    if name not in ("dev", "heldout"):
+        raise ValueError(f"split must be heldout or dev, not '{name}'")
+
+
+def known_side(name: str) -> None:
+    """ValueError for no side at all."""
+    if name not in SIDES:
+        raise ValueError(f"split must be one of {', '.join(SIDES)}, not '{name}'")

@@ -236,7 +236,7 @@ def test_prompts_of_reinforcement_learning_have_a_check_that_their_right_answer_
 
 
 def test_the_same_seed_makes_the_same_rows(built):
-    from stages.data.legal.sets import CountOptions, legal_heldout_conditions
+    from stages.data.legal.measured import CountOptions, legal_heldout_conditions
 
     def made(seed):
         return [row["id"] for row in legal_heldout_conditions(CountOptions(), seed)]
