@@ -33,6 +33,7 @@ FLAGS = {  # of accelerate launch
     "deepspeed": ["--use_deepspeed", "--zero_stage", "2"],  # divides gradients and moments; each rank has the weights
 }  # fmt: skip
 DEVICES = ("auto", "cpu", "cuda")
+KERNELS = ("plain", "triton")
 ALIVE = "ranks.lock"  # in the work folder; every rank holds it for as long as it lives
 MEETING = "meeting.json"  # in the work folder, while other machines are to join
 LAST_WORD = 60.0  # seconds in which ranks of other machines tell their outcome after the first machine's have
@@ -56,6 +57,10 @@ def check_runtime(runtime: Runtime, found: Kind) -> None:
     """ConfigError for a place that cannot be, or a number of processes that the kind has no use for."""
     if runtime.device not in DEVICES:
         raise ConfigError(f"runtime.device={runtime.device}: use one of {', '.join(DEVICES)}")
+    if runtime.kernels not in KERNELS:
+        raise ConfigError(f"runtime.kernels={runtime.kernels}: use one of {', '.join(KERNELS)}")
+    if runtime.kernels == "triton" and runtime.device == "cpu":
+        raise ConfigError("runtime.kernels=triton needs a GPU, and runtime.device=cpu; use runtime.kernels=plain")
     for name in ("threads", "dequant_cache_gib"):
         if getattr(runtime, name) < 0:
             raise ConfigError(f"runtime.{name}={getattr(runtime, name)}: at least 0")

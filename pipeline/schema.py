@@ -23,6 +23,7 @@ class Runtime:
     save_steps: int = 0  # optimizer steps between checkpoints; 0 = a tenth of the run
     logging_steps: int = 5  # optimizer steps between two points of the loss curve
     stall_minutes: float = 30.0  # without a line, a file or processor time, a stage is stopped as hanging; 0 = never
+    kernels: str = "plain"  # of a training step on a GPU, for passes over memory: plain | triton
     dequant_cache_gib: float = 0.0  # GiB for 4-bit weights kept dense, which is faster; of the method qlora
     num_processes: int = 1  # of a training stage, over all machines; each takes its part of every batch
     num_machines: int = 1  # that these processes run on, the same number on each

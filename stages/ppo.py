@@ -12,6 +12,7 @@ from pipeline.errors import ConfigError, DataError
 from pipeline.registry import Stage, register
 from pipeline.schema import NOT_IDENTITY, PeftConfig, StageConfig
 from stages.data import artifact
+from stages.kernels import step
 from stages.models.adapters import peft_config
 from stages.models.chat import prompt_ids
 from stages.rewards import combined
@@ -111,8 +112,7 @@ def _check(config: PpoConfig) -> None:
     several.check_division(config.batch_size, config.runtime)
     several.check_strategy(config.runtime, ("ddp",))
     _check_beside(config)
-    if config.step not in STEPS:
-        raise ConfigError(f"step={config.step}: use one of {', '.join(STEPS)}")
+    step.check(config.step, STEPS, config.runtime.kernels)
     if config.peft.dropout:
         raise ConfigError("peft.dropout: PPO compares probabilities of one token before and after a step; set it to 0")
     answers = config.batch_size * config.train.minibatches
@@ -247,7 +247,6 @@ def _actor(ctx: Context, roles: "Roles") -> Any:
     """The policy with its value function, which may begin as a reward model, of an ensemble as its first member."""
     import torch
 
-    from stages.kernels.step import install
     from stages.rewards.model import read_members
     from stages.rl.actor import VALUE, Actor, ValueHead
 
@@ -260,7 +259,8 @@ def _actor(ctx: Context, roles: "Roles") -> Any:
         with torch.no_grad():
             head.weight.copy_(member.weight[None] / member.scale)
             head.bias.fill_(-member.mean / member.scale)
-    taken = install(model, "fast") if ctx.config.step == "fast" else "plain (asked for)"
+    step.check_kernels(kernels := ctx.config.runtime.kernels, roles.policy.device)
+    taken = step.install(model, "fast", kernels) if ctx.config.step == "fast" else "plain (asked for)"
     taken = taken if ctx.config.step == "plain" or taken.startswith("fast") else f"plain {taken.partition(' ')[2]}"
     if wanted.adapter:
         roles.add_trained(VALUE, member and member.layers, peft_config(ctx.config.peft))

@@ -50,12 +50,13 @@ RUNTIME = {
     "save_steps": 3,
     "logging_steps": 9,
     "stall_minutes": 2.0,
+    "kernels": "triton",
     "dequant_cache_gib": 1.5,
     "num_processes": 2,
     "num_machines": 2,
     "strategy": "fsdp2",
 }
-STEPS = ("save_steps", "logging_steps", "num_processes", "num_machines", "strategy")  # of training alone
+STEPS = ("save_steps", "logging_steps", "kernels", "num_processes", "num_machines", "strategy")  # of training alone
 PLACES = {"kind": None, "inputs": None, "data": None}  # ids of other artifacts: `test_inputs_and_data...`
 TRAINING = {
     **PLACES,

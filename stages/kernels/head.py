@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from transformers import PreTrainedModel
 
 ROWS_AT_ONCE = 4096  # rows of logits in memory, each as long as the vocabulary, in float32
@@ -59,49 +61,71 @@ class Scores:
 
 def score(
     hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, logits: Logits = Logits(), *,
-    entropy_gradient: bool = False,
+    entropy_gradient: bool = False, triton: bool = False,
 ) -> Scores:  # fmt: skip
     """Score targets (N,) after hidden states (N, D) under the frozen layer weight (V, D), bias (V,).
 
-    `entropy_gradient`: the entropy has a gradient too, for a bonus on it as in PPO.
+    `entropy_gradient`: the entropy has a gradient too, for a bonus on it as in PPO. `triton`: by `passes`.
     """
-    return Scores(*FrozenHead.apply(hidden, weight, bias, targets, logits, entropy_gradient))
+    block = _in_two_passes if triton else _plainly
+    return Scores(*FrozenHead.apply(hidden, weight, bias, targets, logits, entropy_gradient, block))
 
 
 class FrozenHead(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, logits: Logits,
-        entropy_gradient: bool,
+        entropy_gradient: bool, block: "Callable[..., tuple[Sequence[Tensor], Sequence[Tensor]]]",
     ) -> tuple[Tensor, ...]:  # fmt: skip
         fields = [hidden.new_empty(len(hidden), dtype=torch.float32) for _ in range(4)]
-        top1 = torch.empty_like(targets, dtype=torch.bool)
-        kept = (1 + entropy_gradient) * ctx.needs_input_grad[0]
-        grads = [torch.empty_like(hidden, dtype=torch.float32) for _ in range(kept)]
+        fields.append(torch.empty_like(targets, dtype=torch.bool))
+        wanted = (1 + entropy_gradient) * ctx.needs_input_grad[0]
+        grads = [torch.empty_like(hidden, dtype=torch.float32) for _ in range(wanted)]
         step = rows_at_once(hidden.device.type, len(weight))
         for rows in (slice(at, at + step) for at in range(0, len(hidden), step)):
-            z = _logits(hidden[rows], weight, bias, logits)
-            log_p = torch.log_softmax(z, dim=1)
-            p = log_p.exp()
-            found = log_p.gather(1, targets[rows, None])[:, 0]
-            top1[rows] = _is_top1(z, targets[rows])
-            squares = 2 * torch.linalg.vector_norm(p, dim=1).log()
-            values = (found, -torch.linalg.vecdot(p, log_p), squares, z.mean(dim=1))
-            for field, value in zip(fields, values, strict=True):
-                field[rows] = value
-            if len(grads) > 1:
-                grads[1][rows] = _of_entropy(p, log_p, values[1], z, weight, logits)
-            if grads:
-                grads[0][rows] = _of_log_prob(p, z, targets[rows], weight, logits)
+            made = block(hidden[rows], weight, bias, targets[rows], logits, wanted)
+            for whole, part in zip((*fields, *grads), (*made[0], *made[1]), strict=True):
+                whole[rows] = part
         ctx.save_for_backward(*grads)
         ctx.dtype = hidden.dtype
-        ctx.mark_non_differentiable(*fields[len(grads) or 1 :], top1)
-        return *fields, top1
+        ctx.mark_non_differentiable(*fields[len(grads) or 1 :])
+        return tuple(fields)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         parts = [kept * grad[:, None] for kept, grad in zip(ctx.saved_tensors, grads, strict=False)]
-        return sum(parts[1:], parts[0]).to(ctx.dtype), None, None, None, None, None
+        return sum(parts[1:], parts[0]).to(ctx.dtype), None, None, None, None, None, None
+
+
+def _plainly(
+    hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, logits: Logits, wanted: int
+) -> tuple[tuple[Tensor, ...], list[Tensor]]:
+    """The fields of `Scores` for a block of rows; and the first `wanted` of two gradients of the rows, (n, D) each:
+    of the log-probability, and of the entropy."""
+    z = _logits(hidden, weight, bias, logits)
+    log_p = torch.log_softmax(z, dim=1)
+    p = log_p.exp()
+    squares = 2 * torch.linalg.vector_norm(p, dim=1).log()
+    entropy = -torch.linalg.vecdot(p, log_p)
+    found = log_p.gather(1, targets[:, None])[:, 0]
+    fields = found, entropy, squares, z.mean(dim=1), _is_top1(z, targets)
+    # That of the log-probability overwrites p, so it comes last.
+    grads = [_of_entropy(p, log_p, entropy, z, weight, logits)] if wanted > 1 else []
+    return fields, [_of_log_prob(p, z, targets, weight, logits), *grads] if wanted else []
+
+
+def _in_two_passes(
+    hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, logits: Logits, wanted: int
+) -> tuple[tuple[Tensor, ...], list[Tensor]]:
+    """The same by a kernel that reads the logits twice, and writes gradients over them."""
+    from stages.kernels import passes
+
+    raw = torch.nn.functional.linear(hidden, weight, bias)
+    fields, own, others, by_entropy = passes.score(
+        raw, targets, logits.scale, logits.cap, gradient=wanted > 0, entropy_gradient=wanted > 1
+    )
+    grads = [] if own is None else [(own[:, None] * weight[targets].float()).add_(others @ weight).neg_()]
+    return fields, grads if by_entropy is None else [*grads, (by_entropy @ weight).float()]
 
 
 def _logits(hidden: Tensor, weight: Tensor, bias: Tensor | None, logits: Logits) -> Tensor:

@@ -73,20 +73,33 @@ def gradients(
 ) -> tuple[Tensor | None, list[Tensor]]:
     """Of the rows, if `of_rows`, and of A and B of each layer in turn, from the gradients of what `products` gave."""
     rows, low, inner, *ups = saved
-    lows = low.split([up.shape[1] for up in ups], dim=1)
     by_lows = [grad @ up for grad, up in zip(grads, ups, strict=True)]
+    masters = of_masters(layers, grads, by_lows, rows, low)
+    return gradient_of_rows(layers, grads, by_lows, inner) if of_rows else None, masters
+
+
+def of_masters(
+    layers: Sequence[Parts], grads: Sequence[Tensor], by_lows: Sequence[Tensor], rows: Tensor, low: Tensor
+) -> list[Tensor]:
+    """Gradients of A and B of each layer in turn; `by_lows`: those of what its rows are after the way down."""
+    lows = low.split([by_low.shape[1] for by_low in by_lows], dim=1)
     own = torch.cat([parts.trained(by_low) for parts, by_low in zip(layers, by_lows, strict=True)], dim=1)
     of_a = _in_float32(own.t(), rows).split([len(parts.a) for parts in layers])
     masters = []
     for parts, grad, part, found in zip(layers, grads, lows, of_a, strict=True):
         of_b = _in_float32(parts.trained(part).t(), grad).t()
         masters += [found.to(parts.a.dtype), of_b.to(parts.b.dtype) * parts.scale]
-    if not of_rows:
-        return None, masters
+    return masters
+
+
+def gradient_of_rows(
+    layers: Sequence[Parts], grads: Sequence[Tensor], by_lows: Sequence[Tensor], inner: Tensor
+) -> Tensor:
+    """That of the rows (n, in) which all the layers have read."""
     total = layers[0].by_weight(grads[0])
     for parts, grad in zip(layers[1:], grads[1:], strict=True):
         total = parts.add_by_weight(total, grad)
-    return total.addmm_(by_lows[0] if len(by_lows) == 1 else torch.cat(by_lows, dim=1), inner), masters
+    return total.addmm_(by_lows[0] if len(by_lows) == 1 else torch.cat(by_lows, dim=1), inner)
 
 
 class LowRankLinears(torch.autograd.Function):

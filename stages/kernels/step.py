@@ -10,7 +10,7 @@ import functools
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from pipeline.errors import StageFailed
+from pipeline.errors import ConfigError, StageFailed
 
 if TYPE_CHECKING:
     from peft.tuners.lora import LoraLayer
@@ -91,9 +91,35 @@ def _named(model: "PreTrainedModel", ending: str) -> list[Any]:
     return [module for module in model.modules() if type(module).__name__.endswith(ending)]
 
 
-def install(model: "PreTrainedModel", step: str) -> str:
-    """Make `model`, once its trainer exists, take the step that `step` names; returns what it takes, in words."""
-    from stages.kernels import mlp, norm, qkv
+def check(step: str, known: tuple[str, ...], kernels: str) -> None:
+    """ConfigError for a step that is not known, or `runtime.kernels` that it would not use."""
+    if step not in known:
+        raise ConfigError(f"step={step}: use one of {', '.join(known)}")
+    if step != "fast" and kernels != "plain":
+        raise ConfigError(f"runtime.kernels={kernels}: only step: fast reads it, and step is {step}; take it out")
+
+
+def check_kernels(kernels: str, device: str) -> None:
+    """ConfigError where `runtime.kernels` asks for what this machine cannot run."""
+    if kernels != "triton":
+        return
+    if device == "cpu":
+        raise ConfigError("runtime.kernels=triton needs a GPU, and the device here is cpu; use runtime.kernels=plain")
+    try:
+        import triton  # noqa: F401
+    except ImportError:
+        raise ConfigError(
+            "runtime.kernels=triton: the package triton is not installed. A CUDA build of torch brings it along; "
+            "use runtime.kernels=plain without it"
+        ) from None
+
+
+def install(model: "PreTrainedModel", step: str, kernels: str = "plain") -> str:
+    """Make `model`, once its trainer exists, take the step that `step` names; returns what it takes, in words.
+
+    `kernels: triton`: passes over memory are those of `passes`, see `check_kernels`.
+    """
+    from stages.kernels import mlp, norm, qkv, rotary
 
     if step == "trl":
         return "trl (asked for)"
@@ -102,15 +128,18 @@ def install(model: "PreTrainedModel", step: str) -> str:
     if not getattr(model, "takes_fast_step", False):
         (_judge if _judges(model) else _answer)(model)
         model.takes_fast_step = True
+    model.triton_kernels = triton = kernels == "triton"
     layers, left = _fuse_adapters(model)
     fused = {
         "low-rank layers": layers,
         "QKVs": sum(map(qkv.fuse, _named(model, "Attention"))),
-        "MLPs": sum(map(mlp.fuse, _named(model, "MLP"))),
-        "norms": sum(map(norm.fuse, _named(model, "RMSNorm"))),
+        "MLPs": sum(mlp.fuse(module, triton) for module in _named(model, "MLP")),
+        "norms": sum(norm.fuse(module, triton) for module in _named(model, "RMSNorm")),
+        "rotations": sum(map(rotary.fuse, _named(model, "Attention"))) if triton else 0,
     }
     told = ", ".join(f"{count} {name}" for name, count in fused.items() if count or name == "low-rank layers")
-    return f"fast (fused: {told}{f'; {len(left)} not: ' + left[0] if left else ''})"
+    by = ", by Triton kernels" if triton else ""
+    return f"fast (fused{by}: {told}{f'; {len(left)} not: ' + left[0] if left else ''})"
 
 
 def _judge(model: "PreTrainedModel") -> None:
@@ -179,7 +208,7 @@ def log_probs(
     ).last_hidden_state[0]  # fmt: skip
     output, plain = model.get_output_embeddings(), head.logits_of(model)
     logits = replace(plain, scale=plain.scale / _temperature(model))
-    scores = head.score(hidden[row.after], output.weight, output.bias, row.targets, logits)
+    scores = head.score(hidden[row.after], output.weight, output.bias, row.targets, logits, triton=model.triton_kernels)
     return _spread(scores, row, labels[:, 1:] != layout.IGNORE)
 
 

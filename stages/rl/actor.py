@@ -98,8 +98,9 @@ class Actor:
         logits = head.Logits(plain.scale / (temperature or self.temperature), plain.cap)
         if self.fast:
             found = head.score(
-                states.hidden, output.weight, output.bias, states.targets, logits, entropy_gradient=entropy_gradient
-            )
+                states.hidden, output.weight, output.bias, states.targets, logits, entropy_gradient=entropy_gradient,
+                triton=model.triton_kernels,
+            )  # fmt: skip
             return found.log_probs, found.entropy
         z = nn.functional.linear(states.hidden, output.weight, output.bias)
         z = z.to(torch.promote_types(z.dtype, torch.float32)) * logits.scale

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import ConfigError
-from stages.kernels.step import STEPS
+from stages.kernels import step
 from stages.training import several
 from stages.training.config import TrainConfig
 from stages.training.memory import Plan
@@ -167,8 +167,7 @@ def check_sizes(config: TrainConfig) -> None:
     ):
         if value < least:
             raise ConfigError(f"{name}={value}: at least {least}")
-    if config.step not in STEPS:
-        raise ConfigError(f"step={config.step}: use one of {', '.join(STEPS)}")
+    step.check(config.step, step.STEPS, runtime.kernels)
     several.check(config)
 
 

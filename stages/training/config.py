@@ -45,6 +45,7 @@ def check_data(config: TrainConfig, what: str, others: Sequence[str] = ()) -> No
 def refuse_training(runtime: Runtime, place: str, what: str) -> None:
     """ConfigError for settings that only training reads. `place`: of the runtime; `what`: what it is of, in words."""
     reasons = dict.fromkeys(("save_steps", "logging_steps"), "takes no optimizer steps")
+    reasons["kernels"] = "takes no training step"
     reasons |= dict.fromkeys(("num_processes", "num_machines", "strategy"), "runs in one process")
     for name, reason in reasons.items():
         if getattr(runtime, name) != getattr(Runtime(), name):

@@ -120,7 +120,9 @@ def settle(ctx: Context, made: memory.Plan) -> memory.Plan:
 
 def take_step(ctx: Context, policy: Policy) -> str:
     """Make the policy, whose trainer exists by now, take the configured training step; says which, and why if not."""
-    taken = step.install(policy.model, ctx.config.step)
+    kernels = ctx.config.runtime.kernels
+    step.check_kernels(kernels, policy.device)
+    taken = step.install(policy.model, ctx.config.step, kernels)
     if "training" not in ctx.sections:
         ctx.log(f"training step: {taken}")
         ctx.record("training", {"step": taken})

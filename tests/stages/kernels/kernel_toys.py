@@ -83,7 +83,7 @@ ROWS = [row(1, 17, 9), row(2, 11, 10), row(3, 24, 4)]  # the second trains one t
 PAIRS = [pair(1, 12, 7, 9, alike=3), pair(2, 5, 1, 6), pair(3, 1, 8, 4), pair(4, 9, 5, 5, alike=4)]
 
 
-def sft_trainer(model, step, rows=ROWS, adapter=None, packed_to=0, **flags):
+def sft_trainer(model, step, rows=ROWS, adapter=None, packed_to=0, kernels="plain", **flags):
     """TRL's trainer on padded rows, or as the stages do it on rows packed into sequences of `packed_to` tokens."""
     from datasets import Dataset
     from trl import SFTConfig, SFTTrainer, pack_dataset
@@ -92,10 +92,10 @@ def sft_trainer(model, step, rows=ROWS, adapter=None, packed_to=0, **flags):
     data = pack_dataset(data, packed_to, "bfd") if packed_to else data
     args = SFTConfig(**{**USUAL, "per_device_train_batch_size": len(data), **flags})
     args.packing, args.dataset_kwargs = bool(packed_to), {"skip_prepare_dataset": True}
-    return _made(SFTTrainer, model, args, data, adapter, step)
+    return _made(SFTTrainer, model, args, data, adapter, step, kernels)
 
 
-def dpo_trainer(model, step, pairs=PAIRS, adapter=None, cache=None, **flags):
+def dpo_trainer(model, step, pairs=PAIRS, adapter=None, cache=None, kernels="plain", **flags):
     """TRL's trainer on pairs of token ids; `cache`: where the fast step keeps reference log-probabilities."""
     from datasets import Dataset
     from trl import DPOConfig, DPOTrainer
@@ -111,17 +111,17 @@ def dpo_trainer(model, step, pairs=PAIRS, adapter=None, cache=None, **flags):
             return reference.with_reference(self, dataset, batch_size, cache)
 
     args = DPOConfig(**{**USUAL, "per_device_train_batch_size": len(pairs), **flags})
-    return _made(Trainer, model, args, Dataset.from_list(pairs), adapter, step)
+    return _made(Trainer, model, args, Dataset.from_list(pairs), adapter, step, kernels)
 
 
 USUAL = {"output_dir": tempfile.gettempdir(), "report_to": [], "use_cpu": True, "bf16": False, "max_length": 128,
          "disable_tqdm": True, "activation_checkpointing": False}  # fmt: skip
 
 
-def _made(kind, model, args, data, adapter, step):
+def _made(kind, model, args, data, adapter, step, kernels):
     torch.manual_seed(1)
     trainer = kind(model, args=args, train_dataset=data, processing_class=tokenizer(), peft_config=adapter or lora())
-    trainer.said = steps.install(model, step)
+    trainer.said = steps.install(model, step, kernels)
     return trainer
 
 

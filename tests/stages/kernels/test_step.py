@@ -8,7 +8,7 @@ import torch
 from kernel_toys import PAIRS, dpo_trainer, gradients, lora, net, outcome, sft_trainer, tokenizer
 from torch.nn.functional import cross_entropy
 
-from pipeline.errors import StageFailed
+from pipeline.errors import ConfigError, StageFailed
 from stages.kernels import layout, step
 from stages.models.chat import IGNORE
 
@@ -109,7 +109,7 @@ def test_only_supervised_tokens_are_scored(monkeypatch):
     from stages.kernels import head
 
     found, seen, real = fast(), [], head.score
-    monkeypatch.setattr(head, "score", lambda hidden, *args: seen.append(len(hidden)) or real(hidden, *args))
+    monkeypatch.setattr(head, "score", lambda hidden, *a, **k: seen.append(len(hidden)) or real(hidden, *a, **k))
     inputs = batch(3, MASKS["answers"])
     found(**inputs, fused_lm_head=True)
     assert seen == [int((inputs["labels"][:, 1:] != IGNORE).sum())]
@@ -280,3 +280,16 @@ def test_models_that_keep_trls_step(case):
 def test_a_layer_that_cannot_be_fused_is_named_and_the_step_stays_fast():
     trainer = sft_trainer(net(), "fast", adapter=lora(target_modules=["q_proj", "embed_tokens"]))
     assert trainer.said == "fast (fused: 2 low-rank layers, 5 norms; 1 not: Embedding is no plain linear layer)"
+
+
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        (("quick", "plain"), "step=quick: use one of fast, trl"),
+        (("trl", "triton"), "runtime.kernels=triton: only step: fast reads it, and step is trl; take it out"),
+    ],
+)
+def test_a_step_that_is_not_known_and_kernels_without_it_are_refused(said, reason):
+    asked, kernels = said
+    with pytest.raises(ConfigError, match=reason):
+        step.check(asked, step.STEPS, kernels)

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 from safetensors.torch import load_file
 
-from pipeline.errors import StageFailed
+from pipeline.errors import ConfigError, StageFailed
 from pipeline.schema import Runtime, Tracker
 from stages.models.chain import Chain, file_digest
 from stages.training import run
@@ -121,8 +121,8 @@ def test_a_diverged_run_is_a_failure_and_publishes_no_model(bench, base, chat_da
     ctx = bench.context("sft", config, {"policy": base}, {"train": chat_data})
     real = run.step.install
 
-    def broken(model, name):
-        said = real(model, name)
+    def broken(model, *names):
+        said = real(model, *names)
         inner = model.forward
 
         def forward(*args, **kwargs):
@@ -138,6 +138,14 @@ def test_a_diverged_run_is_a_failure_and_publishes_no_model(bench, base, chat_da
     with pytest.raises(StageFailed, match=r"NaN or infinite by step 1; lower train\.learning_rate"):
         bench.run(ctx)
     assert not (ctx.out / "model").exists()
+
+
+def test_triton_kernels_are_asked_for_where_the_config_says_so_and_refused_without_a_gpu(bench, base, chat_data):
+    """What they compute is in tests/stages/kernels/test_passes.py."""
+    config = bench.config("sft", train={"max_steps": 2}, runtime=Runtime(device="auto", kernels="triton"))
+    ctx = bench.context("sft", config, {"policy": base}, {"train": chat_data})
+    with pytest.raises(ConfigError, match=r"runtime\.kernels=triton needs a GPU, and the device here is cpu"):
+        bench.run(ctx)
 
 
 def test_threads_are_set_for_this_process(bench, base, monkeypatch):
