@@ -3,6 +3,7 @@
 It also quiets them: their progress bars and notices about each other would bury the lines of the stages.
 """
 
+import atexit
 import ctypes
 import functools
 import gc
@@ -59,4 +60,5 @@ with suppress(ImportError, AttributeError):
     transformers_logging.set_verbosity_error()
 
 gc.freeze()
+atexit.register(gc.unfreeze)  # or what is frozen would outlive the libraries, and one of them (triton) complains of that
 gc.enable()
