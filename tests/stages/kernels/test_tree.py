@@ -130,7 +130,7 @@ def test_ragged_indices_describe_the_same_attention(shape, window):
 
 @pytest.mark.parametrize("size", [2, 3])
 def test_in_16_bits_sharp_scores_are_as_near_the_truth_as_the_flash_kernel_s(size):
-    """Scores of 30 and more: stored as they are in 16 bits, they would be off by an eighth, the answer five times as far."""
+    """Scores of 30 and more: stored as they are in 16 bits, the answer would be five times as far off."""
     (family,) = (tree := tree_of([(30, [20, 9])])).families
     inputs = [x.mul(size if number < 2 else 1).bfloat16() for number, x in enumerate(heads(59, width=64))]
     gaps = []
