@@ -38,7 +38,8 @@ def scores(model: "PreTrainedModel", input_ids: Tensor, attention_mask: Tensor |
         input_ids=ends.ids, position_ids=ends.tree.positions(), attention_mask=no_mask(ends.ids.device),
         tree=ends.tree, use_cache=False,
     ).last_hidden_state[0]  # fmt: skip
-    return SequenceClassifierOutputWithPast(logits=model.score(hidden[ends.last]))
+    asked, which = ends.last.unique(return_inverse=True)  # equal sequences get equal scores, to the last bit
+    return SequenceClassifierOutputWithPast(logits=model.score(hidden[asked])[which])
 
 
 def _sequences(input_ids: Tensor, attention_mask: Tensor | None, pad: int | None) -> Iterator[list[int]]:

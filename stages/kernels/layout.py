@@ -15,12 +15,13 @@ SHARED_FROM = 8  # tokens; a shorter prompt (a BOS) saves less than attention be
 
 @dataclass(frozen=True)
 class Sequence:
-    """One sequence of a batch, from (row, column) on; `supervised` holds the offsets of its trained tokens."""
+    """One sequence of a batch, from (row, column) on: the offsets that are trained, and what is predicted there."""
 
     row: int
     column: int
     ids: list[int]
     supervised: list[int]
+    targets: list[int]  # the tokens themselves, unless somebody's labels are others
 
     @property
     def prompt(self) -> tuple[int, ...]:
@@ -31,6 +32,11 @@ class Sequence:
     def answer(self) -> list[int]:
         """From the first trained token on; the last trained one predicts nothing and is left out."""
         return self.ids[self.supervised[0] : self.supervised[-1]]
+
+    @property
+    def kin(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Sequences that have this in common go together: the prompt, and where that is short the answer too."""
+        return self.prompt, () if len(self.prompt) >= SHARED_FROM else tuple(self.answer)
 
 
 @dataclass(frozen=True)
@@ -56,7 +62,8 @@ def sequences(
         for start, stop in _spans(row, len(line), attention_mask, position_ids):
             supervised = [i for i in range(1, stop - start) if trained[start + i] != IGNORE]
             if supervised:
-                yield Sequence(row, start, line[start:stop], supervised)
+                targets = [trained[start + i] for i in supervised]
+                yield Sequence(row, start, line[start:stop], supervised, targets)
 
 
 def _spans(row: int, length: int, attention_mask: Tensor | None, position_ids: Tensor | None) -> list[tuple[int, int]]:
@@ -72,22 +79,26 @@ def _spans(row: int, length: int, attention_mask: Tensor | None, position_ids: T
 def lay_out(batch: list[Sequence], device: torch.device) -> Row:
     """Sequences with the same prompt, unless it is short, become one family, in the order in which prompts first come.
 
-    A batch without any becomes one token that trains nothing, so that a loss of zero still has a gradient.
+    Equal answers to one prompt are one: computed once, and alike to the last bit. A batch without any sequence becomes
+    one token that trains nothing, so that a loss of zero still has a gradient.
     """
     kin: dict[Any, list[Sequence]] = {}
-    for number, sequence in enumerate(batch):
-        prompt = sequence.prompt
-        kin.setdefault(prompt if len(prompt) >= SHARED_FROM else number, []).append(sequence)
+    for sequence in batch:
+        kin.setdefault(sequence.kin, []).append(sequence)
     ids: list[int] = []
     families: list[Family] = []
     found: list[tuple[int, int, int, int]] = []
     for members in kin.values():
         prompt, start = members[0].prompt, len(ids)
         ids += prompt
+        begins: dict[tuple[int, ...], int] = {}  # an answer -> where it is in the row
         for member in members:
-            found += _predictions(member, start, len(ids))
-            ids += member.answer
-        families.append(_family(start, len(prompt), [len(member.answer) for member in members]))
+            answer = tuple(member.answer)
+            if answer not in begins:
+                begins[answer] = len(ids)
+                ids += answer
+            found += _predictions(member, start, begins[answer])
+        families.append(_family(start, len(prompt), list(map(len, begins))))
     if not batch:
         ids, families = [0], [Family(0, 1)]
     after, targets, rows, columns = torch.tensor(found, device=device).view(-1, 4).long().unbind(1)
@@ -95,14 +106,14 @@ def lay_out(batch: list[Sequence], device: torch.device) -> Row:
 
 
 def _predictions(member: Sequence, prompt: int, answer: int) -> Iterator[tuple[int, int, int, int]]:
-    """For each trained token: after which token of the row it is predicted, its id, and its place in the batch.
+    """For each trained token: after which token of the row it is predicted, what, and its place in the batch.
 
     `prompt` and `answer` say where in the row the two parts of the sequence begin.
     """
     length = member.supervised[0]
-    for i in member.supervised:
+    for i, target in zip(member.supervised, member.targets, strict=True):
         after = prompt + i - 1 if i <= length else answer + i - 1 - length
-        yield after, member.ids[i], member.row, member.column + i - 1
+        yield after, target, member.row, member.column + i - 1
 
 
 def _family(start: int, prompt: int, answers: list[int]) -> Family:

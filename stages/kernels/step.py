@@ -17,21 +17,19 @@ if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedModel
 
-    from stages.kernels.head import Scores
     from stages.kernels.layout import Row
 
 STEPS = ("fast", "trl")
 
 # Model types whose every layer hands unknown keywords on to its attention, checked against TRL in the tests.
 ARCHITECTURES = ("llama", "mistral", "qwen2", "qwen3", "gemma3_text")
-MODEL_INPUTS = {"input_ids", "attention_mask", "position_ids", "use_cache"}
+MODEL_INPUTS = {"input_ids", "attention_mask", "position_ids", "use_cache", "num_items_in_batch"}
 LAYOUT = {
     "cu_seq_lens_q",
     "cu_seq_lens_k",
     "max_length_q",
     "max_length_k",
     "seq_idx",
-    "num_items_in_batch",
 }  # said by positions
 # What TRL's reward trainer and PEFT's wrapper pass on, and what changes nothing in a score.
 JUDGED_WITHOUT = {"use_cache", "margin", "return_dict"}
@@ -194,9 +192,14 @@ def _answer(model: "PreTrainedModel") -> None:
 
 def log_probs(
     model: "PreTrainedModel", *, input_ids: "Tensor", labels: "Tensor", attention_mask: "Tensor | None" = None,
-    position_ids: "Tensor | None" = None, use_cache: bool = False,
+    position_ids: "Tensor | None" = None, num_items_in_batch: "Tensor | int | None" = None, use_cache: bool = False,
 ) -> Any:  # fmt: skip
-    """Per-token fields, (B, L - 1) each, zero where the label is -100, of a batch (B, L) as TRL collates it."""
+    """Per-token fields, (B, L - 1) each, zero where the label is -100, of a batch (B, L) as TRL collates it.
+
+    `num_items_in_batch`: what the sum of losses is divided by; None: the batch's supervised tokens.
+    """
+    import torch
+
     from stages.kernels import head, layout
     from stages.kernels.tree import no_mask
 
@@ -208,18 +211,21 @@ def log_probs(
     ).last_hidden_state[0]  # fmt: skip
     output, plain = model.get_output_embeddings(), head.logits_of(model)
     logits = replace(plain, scale=plain.scale / _temperature(model))
-    scores = head.score(hidden[row.after], output.weight, output.bias, row.targets, logits, triton=model.triton_kernels)
-    return _spread(scores, row, labels[:, 1:] != layout.IGNORE)
+    asked, which = torch.stack([row.after, row.targets], dim=1).unique(dim=0, return_inverse=True)  # equal ones once
+    scores = head.score(
+        hidden[asked[:, 0]], output.weight, output.bias, asked[:, 1], logits, triton=model.triton_kernels
+    )
+    fields = {name: value[which] for name, value in vars(scores).items()}
+    return _spread(fields, row, labels[:, 1:] != layout.IGNORE, num_items_in_batch)
 
 
-def _spread(scores: "Scores", row: "Row", mask: "Tensor") -> Any:
+def _spread(fields: "dict[str, Tensor]", row: "Row", mask: "Tensor", items: "Tensor | int | None") -> Any:
     """Values of N supervised tokens at their places in fields of shape (B, L - 1)."""
     from trl.trainer.utils import FusedCausalLMOutput
 
-    fields = {
-        name: value.new_zeros(mask.shape).index_put(row.place, value) for name, value in vars(scores).items()
-    }  # fmt: skip
-    return FusedCausalLMOutput(loss=-fields["log_probs"].sum() / mask.sum().clamp(min=1), label_mask=mask, **fields)
+    placed = {name: value.new_zeros(mask.shape).index_put(row.place, value) for name, value in fields.items()}
+    loss = -placed["log_probs"].sum() / (mask.sum().clamp(min=1) if items is None else items)
+    return FusedCausalLMOutput(loss=loss, label_mask=mask, **placed)
 
 
 def _fuse_adapters(model: "PreTrainedModel") -> tuple[int, list[str]]:

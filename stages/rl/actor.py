@@ -113,7 +113,7 @@ def _shared_states(model: "PreTrainedModel", prompts: list[Ids], answers: list[I
     """Without padding, each prompt computed once for all of its answers."""
     device = model.device
     batch = [
-        layout.Sequence(i, 0, prompt + answer, list(range(len(prompt), len(prompt) + len(answer))))
+        layout.Sequence(i, 0, prompt + answer, list(range(len(prompt), len(prompt) + len(answer))), answer)
         for i, (prompt, answer) in enumerate(zip(prompts, answers, strict=True))
     ]
     row = layout.lay_out(batch, device)

@@ -90,6 +90,16 @@ def test_any_batch_gets_the_scores_of_the_plain_model(sequences, left):
         torch.testing.assert_close(fast(**batch).logits, plain(**batch).logits, rtol=1e-4, atol=1e-4)
 
 
+def test_equal_sequences_get_equal_scores_to_the_last_bit():
+    """Or which of them is preferred would be a toss of rounding."""
+    fast = judge()
+    steps.install(fast, "fast")
+    rows = torch.tensor([ids(seed, 11) for seed in range(9)] * 2)
+    with torch.no_grad():
+        one, other = fast(input_ids=rows, attention_mask=torch.ones_like(rows)).logits.chunk(2)
+    assert torch.equal(one, other) and one.unique().numel() == 9
+
+
 def test_what_comes_after_the_last_token_that_is_no_padding_is_not_judged():
     """Where EOS is the padding token, Transformers reads the token before it; so do we."""
     plain, fast = judge(), judge()

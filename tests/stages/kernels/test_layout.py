@@ -97,12 +97,18 @@ def test_a_batch_in_any_order_is_the_same_work(rows):
 
 
 def test_a_prompt_comes_once_and_the_last_token_of_an_answer_not_at_all():
-    batch = [Sequence(0, 0, [7, 8, 1, 2, 3], [2, 3, 4]), Sequence(1, 0, [7, 8, 4, 5], [2, 3]),
-             Sequence(2, 0, [9, 6], [1])]  # fmt: skip
+    batch = [Sequence(0, 0, [7, 8, 1, 2, 3], [2, 3, 4], [1, 2, 3]), Sequence(1, 0, [7, 8, 4, 5], [2, 3], [4, 5]),
+             Sequence(2, 0, [9, 6], [1], [6])]  # fmt: skip
     row = lay_out(batch, CPU)
     assert row.ids.tolist() == [[7, 8, 1, 2, 4, 9]]
     assert [(f.start, f.prompt, f.answers) for f in row.tree.families] == [(0, 2, (2, 1)), (5, 1, ())]
     assert row.after.tolist() == [1, 2, 3, 1, 4, 5] and row.targets.tolist() == [1, 2, 3, 4, 5, 6]
+
+
+def test_equal_answers_to_one_prompt_are_one():
+    batch = [Sequence(row, 0, [7, 8, 1, 2], [2, 3], [1, 2]) for row in range(2)] + [Sequence(2, 0, [7, 8, 3], [2], [3])]
+    row = lay_out(batch, CPU)
+    assert row.ids.tolist() == [[7, 8, 1]] and row.after.tolist() == [1, 2, 1, 2, 1]
 
 
 def test_nothing_to_train_is_one_token_that_trains_nothing():

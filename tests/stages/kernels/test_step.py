@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from kernel_toys import PAIRS, dpo_trainer, gradients, lora, net, outcome, sft_trainer, tokenizer
+from kernel_toys import PAIRS, dpo_trainer, gradients, lora, net, outcome, pair, sft_trainer, tokenizer
 from torch.nn.functional import cross_entropy
 
 from pipeline.errors import ConfigError, StageFailed
@@ -86,6 +86,30 @@ def test_every_field_and_gradient_equals_trl_and_plain_logits(mask, rows):
             torch.testing.assert_close(found[name], other[name], atol=1e-4, rtol=1e-4)
 
 
+def test_the_loss_is_divided_by_what_the_trainer_counted_as_trls_is():
+    inputs = batch(3, MASKS["some"])
+    for count in (7, torch.tensor(100)):
+        losses = [m(**inputs, num_items_in_batch=count, fused_lm_head=True).loss for m in (fast(), model())]
+        torch.testing.assert_close(*losses)
+
+
+def test_labels_that_are_not_the_tokens_themselves_are_what_is_predicted():
+    inputs = batch(3, MASKS["some"])
+    inputs["labels"] = inputs["labels"].where(inputs["labels"] == IGNORE, inputs["labels"] // 2)
+    ours, theirs = (found(**inputs, fused_lm_head=True).log_probs for found in (fast(), model()))
+    torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("shared_from", [1, 8])
+def test_equal_answers_to_one_prompt_get_equal_numbers_to_the_last_bit(monkeypatch, shared_from):
+    """Or which of them has the higher reward would be a toss of rounding: an accuracy of their pair that is not 0."""
+    monkeypatch.setattr(layout, "SHARED_FROM", shared_from)
+    pairs = [pair(seed, 5, 9, 7) for seed in range(4)]
+    pairs += [{**each, "rejected_ids": each["chosen_ids"]} for each in pairs]
+    found, trl = (outcome(dpo_trainer(net(), name, pairs)) for name in ("fast", "trl"))
+    assert found[2]["rewards/accuracies"] == trl[2]["rewards/accuracies"] <= 0.5
+
+
 def test_padding_may_stand_on_the_left():
     inputs = batch(3, MASKS["answers"])
     turned = {name: value.clone() for name, value in inputs.items()}
@@ -122,14 +146,18 @@ def test_a_prompt_is_computed_once_for_its_answers_and_padding_never():
         lambda module, args, out: seen.append(args[0].shape[1])
     )
     outcome(trainer)
-    answers = sum(len(pair["chosen_ids"]) + len(pair["rejected_ids"]) - 2 for pair in PAIRS)  # the last predict nothing
-    assert set(seen) == {answers + sum(len(pair["prompt_ids"]) for pair in PAIRS)}
+    # The last token of an answer predicts nothing; two answers that differ in no other are one.
+    answers = [{tuple(pair[side][:-1]) for side in ("chosen_ids", "rejected_ids")} for pair in PAIRS]
+    assert set(seen) == {sum(len(pair["prompt_ids"]) for pair in PAIRS) + sum(len(a) for both in answers for a in both)}
 
 
 def test_a_short_prompt_is_not_shared(monkeypatch):
     """Documents that begin with BOS are no answers to it: attention between them all would be computed in vain."""
     monkeypatch.setattr(layout, "SHARED_FROM", 8)
-    batch = [layout.Sequence(row, 0, [1] * n + [5, 6, 7], [n, n + 1, n + 2]) for n in (1, 8) for row in range(2)]
+    batch = [
+        layout.Sequence(row, 0, [1] * n + [5 + row, 6, 7], [n, n + 1, n + 2], [5 + row, 6, 7])
+        for n in (1, 8) for row in range(2)
+    ]  # fmt: skip
     families = layout.lay_out(batch, torch.device("cpu")).tree.families
     assert [(family.prompt, family.answers) for family in families] == [(3, ()), (3, ()), (8, (2, 2))]
 

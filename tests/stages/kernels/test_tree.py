@@ -128,6 +128,23 @@ def test_ragged_indices_describe_the_same_attention(shape, window):
     torch.testing.assert_close(torch.cat(parts, dim=1), expected, atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize("size", [2, 3])
+def test_in_16_bits_sharp_scores_are_as_near_the_truth_as_the_flash_kernel_s(size):
+    """Scores of 30 and more: stored as they are in 16 bits, the answer would be five times as far off."""
+    (family,) = (tree := tree_of([(30, [20, 9])])).families
+    inputs = [x.mul(size if number < 2 else 1).bfloat16() for number, x in enumerate(heads(59, width=64))]
+    gaps = []
+    for kernel, dtype in ((_flash, torch.float32), (_flash, torch.bfloat16), (_dense, torch.bfloat16)):
+        given = [x.to(dtype, copy=True).requires_grad_() for x in inputs]
+        out = kernel(*given, tree.visible(family, None), None)
+        out.backward(torch.randn(out.shape, generator=torch.Generator().manual_seed(1)).bfloat16().to(dtype))
+        gaps.append([out.detach().float(), *(x.grad.float() for x in given)])
+    truth, flash, dense = gaps
+    for ours, theirs, exact in zip(dense, flash, truth, strict=True):
+        far, near = (float((found - exact).norm() / exact.norm()) for found in (ours, theirs))
+        assert far <= 1.5 * near
+
+
 def test_in_16_bits_the_cpu_takes_the_dense_kernel_up_to_a_length(monkeypatch):
     from stages.kernels import tree as module
 
