@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Dict
 from pipeline.context import Artifact, Context
 from pipeline.errors import ConfigError, DataError
 from pipeline.registry import Stage, register
-from pipeline.schema import NOT_IDENTITY, PeftConfig, StageConfig
+from pipeline.schema import LATER, NOT_IDENTITY, PeftConfig, StageConfig
 from stages.data import artifact
 from stages.models.adapters import peft_config
 from stages.models.chat import prompt_ids
@@ -39,6 +39,7 @@ class PpoConfig(StageConfig):
     reward: Dict[str, Any] = field(default_factory=dict)  # terms and weights, see docs/rewards.md
     gold: Dict[str, Any] = field(default_factory=dict)  # the same form; measured on every update beside the reward
     rollout: Rollouts = field(default_factory=Rollouts)
+    engine: str = field(default="own", metadata=LATER)  # own | vllm: what writes the answers, see docs/ppo.md#vllm
     value: ValueFunction = field(default_factory=ValueFunction)
     train: PpoTrain = field(default_factory=PpoTrain)
     rounds: int = 1  # above 1: between two rounds fresh labels, and the reward models trained again, see docs/ppo.md
@@ -144,8 +145,10 @@ def _check_beside(config: PpoConfig) -> None:
 
 def _check_sampling(config: PpoConfig) -> None:
     from stages.kernels.rollout import Sampling
+    from stages.kernels.vllm import check_engine
 
     asked = config.rollout
+    check_engine(config.engine, config.runtime, config.peft.method)
     Sampling(asked.max_new_tokens, asked.temperature, asked.top_k, asked.top_p, asked.samples).check()
     if asked.temperature == 0:
         raise ConfigError("rollout.temperature=0: PPO learns from answers that differ; give a positive number")
