@@ -96,6 +96,8 @@ class Evaluate(Stage):
                 known.keep(files[name], asdict(found[name]))
                 timing["suites"][name] = round(time.perf_counter() - start, 3)
                 ctx.log(f"{name}: {len(rows[name])} items in {timing['suites'][name]:.1f} s")
+        if policy is not None and policy.engine is not None:
+            policy.engine.record(ctx)
         return write(list(found.values()), ctx.out)
 
 

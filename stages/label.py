@@ -156,6 +156,8 @@ def _pairs(ctx: Context) -> tuple[list[Pair], list[dict]]:
         asked.max_new_tokens, asked.temperature, asked.top_k, asked.top_p, asked.samples, seed=ctx.config.seed
     )
     written = rollout(policy, prompts, sampling, runtime.micro_batch)
+    if policy.engine is not None:
+        policy.engine.record(ctx)
     texts = [policy.tokenizer.decode(answer.ids, skip_special_tokens=True).strip() for answer in written]
     answers = list(zip(texts, written, strict=True))
     each = [answers[at : at + asked.samples] for at in range(0, len(answers), asked.samples)]

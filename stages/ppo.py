@@ -217,12 +217,14 @@ def _rows_at_once(ctx: Context, roles: "Roles") -> int:
 
 def _roles(ctx: Context) -> "Roles":
     """The shared model, whose new adapter must change nothing."""
+    from stages.kernels.vllm import answered_by
     from stages.rl.judges import open_shared
     from stages.training import probes
 
     started = time.monotonic()
     rewards = {key: getattr(ctx.config, key) for key in ("reward", "gold")}
     roles = open_shared(ctx, {key: combined.read(mapping, key) for key, mapping in rewards.items() if mapping})
+    answered_by(roles.policy, ctx.config.engine)
     with roles.playing("reference"):
         before = probes.next_token_logits(roles.policy.model, roles.policy.tokenizer)
     probes.require(ctx, [probes.starts_at_input(roles.policy.model, roles.policy.tokenizer, before)])
@@ -367,6 +369,8 @@ def _outcome(ctx: Context, learner: "Learner") -> dict[str, float]:
         ctx.record("alarms", [asdict(alarm) for alarm in found])
         for alarm in found:
             ctx.log(f"alarm: {alarm.name}: {alarm.detail}")
+    if learner.actor.roles.policy.engine is not None:
+        learner.actor.roles.policy.engine.record(ctx)
     seconds = learner.seconds
     ctx.record("timing", {
         **ctx.sections["timing"], "train_seconds": sum(seconds.values()),

@@ -23,6 +23,7 @@ import numpy
 import torch
 from torch import Tensor
 
+from pipeline.context import Context
 from pipeline.errors import ConfigError, StageFailed
 from pipeline.schema import Runtime
 from stages.kernels.agreement import Spread, own_view
@@ -66,9 +67,19 @@ class Engine:
         inputs = [{"prompt_token_ids": prompt} for prompt in asked]
         with self._failing("write these answers"), _randomness_kept():
             outputs = self.llm.generate(inputs, params, use_tqdm=False, lora_request=lora)
-        answers = [_answer(output.outputs[0], stopped) for output in outputs]
+        answers = [_answer(output.outputs[0], sampling.max_new_tokens, stopped) for output in outputs]
         self.spreads.append(own_view(policy, asked, answers, sampling.temperature or 1.0, micro_batch))
         return answers
+
+    def record(self, ctx: Context) -> None:
+        """Say in the manifest who wrote the stage's answers, and how far that was from the policy."""
+        if not self.spreads:
+            return
+        import vllm
+
+        gap, largest = (max(getattr(spread, name) for spread in self.spreads) for name in ("mean", "largest"))
+        ctx.record("engine", {"name": "vllm", "version": vllm.__version__, "gap": gap, "largest": largest})
+        ctx.log(f"answers by vLLM: at most {gap:.3g} nats a token from the policy's own log-probabilities")
 
     def _load(self, layers: Factors) -> Any:
         """What `generate` is to name for these adapters; None for the bare base."""
@@ -226,9 +237,17 @@ def _params(sampling: Sampling, number: int, ends: set[int]) -> Any:
     )  # fmt: skip
 
 
-def _answer(written: Any, stopped: Stopped | None) -> Answer:
-    """One answer with the engine's log-probabilities. vLLM asks no function whether it is complete: it is cut here."""
+def _answer(written: Any, most: int, stopped: Stopped | None) -> Answer:
+    """One answer with the engine's log-probabilities. vLLM asks no function whether it is complete: it is cut here.
+
+    StageFailed for one that vLLM gave up before its end and its `most` tokens.
+    """
     tokens = list(written.token_ids)
+    if written.finish_reason != "stop" and len(tokens) < most:
+        raise StageFailed(
+            f"engine=vllm: an answer ended after {len(tokens)} of {most} tokens ({written.finish_reason}): the GPU "
+            "has no room for the keys and values of so many. Lower the length of answers, or use engine=own"
+        )
     log_probs = [told[token].logprob for token, told in zip(tokens, written.logprobs, strict=True)]
     end = tokens.pop() if written.finish_reason == "stop" else None
     for length in range(1, len(tokens) + 1) if stopped else ():

@@ -62,8 +62,6 @@ def open_shared(ctx: Context, rewards: Mapping[str, Plan]) -> Roles:
     """
     from transformers import set_seed
 
-    from stages.kernels.vllm import answered_by
-
     config, runtime = ctx.config, ctx.config.runtime
     several.begin(ctx)
     for where, plan in rewards.items():
@@ -74,7 +72,6 @@ def open_shared(ctx: Context, rewards: Mapping[str, Plan]) -> Roles:
         ctx.inputs["policy"], own, ctx.lineage, peft_config(config.peft), device=resolve_device(runtime.device),
         method=config.peft.method, cache=ctx.cache, dequant_cache_gib=runtime.dequant_cache_gib,
     )  # fmt: skip
-    answered_by(roles.policy, config.engine)
     probes.require(ctx, [probes.template_equals_upstream(roles.policy)])
     return roles
 

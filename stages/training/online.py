@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Dict
 
 from pipeline.context import Artifact, Context
 from pipeline.errors import ConfigError, DataError
-from pipeline.schema import LATER, NOT_IDENTITY
+from pipeline.schema import NOT_IDENTITY
 from stages.data import artifact
 from stages.models.adapters import peft_config
 from stages.models.chat import prompt_ids
@@ -51,7 +51,6 @@ class OnlineConfig(TrainConfig):
     """
 
     reward: Dict[str, Any] = field(default_factory=dict)  # terms and weights, see docs/rewards.md
-    engine: str = field(default="own", metadata=LATER)  # own | vllm: what writes the answers, see docs/ppo.md#vllm
     guards: Guards = field(default_factory=Guards, metadata=NOT_IDENTITY)
 
 
@@ -106,9 +105,7 @@ def _check_groups(config: OnlineConfig, library: type) -> None:
 def _check_numbers(config: OnlineConfig, library: type) -> None:
     """ConfigError for a number that TRL would take, or that it would find only at its first batch."""
     from stages.kernels.rollout import Sampling
-    from stages.kernels.vllm import check_engine
 
-    check_engine(config.engine, config.runtime, config.peft.method)
     Sampling(
         of(config, library, "max_completion_length"), of(config, library, "temperature"),
         of(config, library, "top_k") or 0, of(config, library, "top_p"),
@@ -310,7 +307,6 @@ def _tells_log_probs(trainer: type) -> bool:
 def write(trainer: Any, ids: list[list[int]]) -> list[list[int]]:
     """An answer to each prompt, with the token that ended it, drawn under the seed and the number of the step."""
     from stages.kernels.rollout import Sampling, rollout
-    from stages.kernels.vllm import measured
     from stages.rl.ppo import seed_of
 
     args, model = trainer.args, trainer.roles.policy.model
@@ -322,8 +318,6 @@ def write(trainer: Any, ids: list[list[int]]) -> list[list[int]]:
     model.eval()
     answers = rollout(trainer.roles.policy, ids, sampling)
     model.train(was_training)
-    for name, value in measured(trainer.roles.policy).items():
-        trainer._metrics["train"][name].append(value)
     return [answer.ids if answer.end is None else [*answer.ids, answer.end] for answer in answers]
 
 
@@ -335,7 +329,6 @@ def history(logged: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
             "reward": entry["reward"], "reward_spread": entry["reward_std"], "entropy": entry["entropy"],
             "kl": entry.get("kl", 0.0) * entry["completions/mean_length"], "repetition": entry["repetition"],
             "response_length": entry["completions/mean_length"], "eos_share": 1 - entry["completions/clipped_ratio"],
-            **{name: entry[name] for name in ("engine_gap",) if name in entry},
         }
         for entry in logged if "reward" in entry and "loss" in entry
     ]  # fmt: skip

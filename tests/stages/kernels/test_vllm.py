@@ -4,19 +4,26 @@ No test starts vLLM: a module that computes with Transformers and PEFT stands in
 """
 
 import inspect
+import json
+from dataclasses import replace
 
 import pytest
 import torch
 import vllm_stand_in
 
 from pipeline.errors import ConfigError, StageFailed
-from pipeline.schema import ModelConfig, PeftConfig, Runtime
-from stages.kernels import vllm
+from pipeline.schema import ModelConfig, PeftConfig, Runtime, Suite
+from stages.evaluate import Evaluate, EvaluateConfig
+from stages.kernels import agreement, vllm
 from stages.kernels.lora import switched_on
 from stages.kernels.rollout import Sampling, rollout
+from stages.label import Label, LabelConfig
 from stages.models.adapters import peft_config
 from stages.models.chain import load_policy
 from stages.models.roles import open_roles
+from stages.ppo import Ppo, PpoConfig
+from stages.rl.config import PpoTrain, Rollouts
+from stages.training import several
 
 PROMPTS = [[5, 9, 12, 7], [5, 9, 30], [5, 9, 12, 40, 41, 42, 43]]
 
@@ -147,6 +154,30 @@ def test_adapters_that_became_part_of_the_weights_are_refused(bench, domain, sta
         rollout(policy, PROMPTS, Sampling(3))
 
 
+def test_the_share_that_is_missing_is_the_slope_over_the_effect():
+    draw = torch.Generator().manual_seed(0)
+    own, effect, noise = (torch.randn(400, generator=draw, dtype=torch.float64) for _ in range(3))
+    rows = lambda values: [part.tolist() for part in values.split(20)]  # noqa: E731
+    for share in (0.0, 0.4, 1.0, -1.0):
+        told = own + share * effect + 0.05 * noise
+        assert agreement.missing(rows(told), rows(own), rows(own + effect)) == pytest.approx(share, abs=0.01)
+        assert agreement.missing(rows(told), rows(own), rows(own + effect)[:4]) == pytest.approx(share, abs=0.03)
+    assert agreement.missing(rows(own), rows(own), rows(own + 0.1 * effect)) is None  # drowned by rounding
+
+
+@pytest.mark.parametrize(("spread", "said"), [
+    ((0.05, 0.4, None), None), ((0.05, 0.4, 0.2), None), ((0.31, 2.0, None), "by 0.31 nats a token"),
+    ((0.2, 0.9, 0.8), "as if 80% of its adapters were missing"), ((0.2, 0.9, -1.0), "as if -100%"),
+    ((float("nan"), float("nan"), None), "nan"), ((0.1, 0.2, float("nan")), "nan"),
+])  # fmt: skip
+def test_what_rounding_does_not_explain_stops_the_stage(spread, said):
+    if said is None:
+        agreement.Spread(*spread).check()
+        return
+    with pytest.raises(StageFailed, match=said):
+        agreement.Spread(*spread).check()
+
+
 # -- the answers --------------------------------------------------------------------------------------------------
 def told(answer):
     return answer.ids + ([answer.end] if answer.ended else [])
@@ -214,6 +245,80 @@ def test_a_start_leaves_the_random_numbers_of_the_process_as_they_were(bench, ch
     assert torch.equal(torch.rand(3), expected)
 
 
+# -- the stages that write answers --------------------------------------------------------------------------------
+SIZE = {"size": {"kind": "length", "target": 30, "unit": "characters"}}
+SHORT = {"terms": {"short": {"kind": "length", "free": 3}}}
+PLACE = Runtime(threads=1, logging_steps=1)
+
+
+@pytest.fixture
+def prompts(bench, rows):
+    return bench.data("prompts", [{"id": row["id"], "prompt": row["prompt"]} for row in rows.pairs(6)])
+
+
+def ppo(bench, policy, prompts, **settings):
+    config = PpoConfig(
+        kind="ppo", data={"train": "d"}, max_length=64, batch_size=4, peft=PeftConfig(r=4, alpha=8.0), runtime=PLACE,
+        train=PpoTrain(max_steps=3, minibatches=1, num_ppo_epochs=2, learning_rate=0.02), reward=SHORT,
+        rollout=Rollouts(max_new_tokens=6), **{"engine": "vllm", **settings},
+    )  # fmt: skip
+    Ppo().validate(config)
+    return bench.run(bench.context("ppo", config, {"policy": policy}, {"train": prompts}))
+
+
+def history(made):
+    return [json.loads(line) for line in (made.artifact.path / "history.jsonl").read_text().splitlines()]
+
+
+@pytest.mark.parametrize("step", ["fast", "plain"])
+def test_ppo_learns_from_answers_of_its_newest_policy(bench, base, prompts, started, step):
+    """And its ratios begin at 1, which a probe of the stage asks for: no number of the engine is among them."""
+    made = ppo(bench, base, prompts, step=step)
+    assert [entry["engine_gap_max"] < 1e-4 for entry in history(made)] == [True] * 3
+    assert history(made)[0]["first_ratio_error"] == 0.0 and history(made)[-1]["moved"] > 0
+    assert len(started[0].requests) == 3 and made.sections["engine"]["name"] == "vllm"
+    assert made.sections["engine"]["gap"] < 1e-4 and made.artifact.path.joinpath("model/adapter").is_dir()
+
+
+@pytest.mark.parametrize("taken", ["adapter", "first"])
+def test_ppo_stops_where_the_engine_does_not_follow_it(bench, base, prompts, monkeypatch, taken):
+    vllm_stand_in.install(monkeypatch, taken)
+    with pytest.raises(StageFailed, match="holds other weights"):
+        ppo(bench, base, prompts)
+
+
+def test_an_evaluation_has_the_engine_in_its_manifest_and_keeps_its_results_apart(bench, base, rows, started):
+    heldout = bench.data("tasks", [])
+    items = [{**row, "check": {"type": "words", "max": 9}} for row in rows.pairs(4)]
+    (heldout.path / "data" / "heldout.jsonl").write_text("".join(json.dumps(item) + "\n" for item in items))
+    suites = {"s": Suite("generate", "tasks", params={"max_new_tokens": 4})}
+    made = {}
+    for engine in ("own", "vllm"):
+        config = EvaluateConfig(kind="evaluate", suites=suites, engine=engine, runtime=Runtime(threads=1))
+        Evaluate().validate(config)
+        made[engine] = bench.run(bench.context("eval", config, {"model": base}, {"tasks": heldout}))
+    assert made["vllm"].metrics == made["own"].metrics  # greedy answers are the same
+    assert "known" not in made["vllm"].sections and made["vllm"].sections["engine"]["gap"] < 1e-4
+    assert "engine" not in made["own"].sections and len(started) == 1
+
+
+def test_a_labeller_asks_the_engine(bench, base, prompts, started):
+    config = LabelConfig(
+        kind="label", data={"train": "d"}, terms=SIZE, engine="vllm", runtime=Runtime(threads=1),
+        rollout=Rollouts(max_new_tokens=4, samples=2),
+    )  # fmt: skip
+    Label().validate(config)
+    made = bench.run(bench.context("label", config, {"policy": base}, {"train": prompts}))
+    assert made.sections["engine"]["name"] == "vllm" and len(started) == 1
+
+
+def test_memory_of_a_gpu_is_planned_without_what_vllm_takes(bench, monkeypatch):
+    monkeypatch.setattr(several, "of_device", lambda device: 1000)
+    for engine, room in (("own", 1000), ("vllm", 600)):
+        config = PpoConfig(kind="ppo", engine=engine)
+        assert several.memory(bench.context("ppo", config, {}, {}), "cuda") == room
+
+
 # -- what is refused ----------------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     ("settings", "said"),
@@ -258,6 +363,18 @@ def test_more_ranks_than_vllm_takes_are_refused(bench, chain, started, monkeypat
     monkeypatch.setattr(vllm, "RANKS", (1, 4))
     with pytest.raises(ConfigError, match="7 ranks together, vLLM takes at most 4"):
         rollout(opened(bench, chain), PROMPTS, Sampling(3))
+
+
+def test_an_answer_that_was_given_up_is_no_answer(bench, chain, started, monkeypatch):
+    real = vllm_stand_in.LLM._completed
+    monkeypatch.setattr(vllm_stand_in.LLM, "_completed", lambda *a: replace(real(*a), finish_reason="abort"))
+    policy = opened(bench, chain)
+    assert len(rollout(policy, PROMPTS, Sampling(2, temperature=0.0))) == 3  # all of their tokens are there
+    monkeypatch.setattr(
+        vllm_stand_in.LLM, "_completed", lambda *a: vllm_stand_in.Completion([5], [{5: None}], "length")
+    )
+    with pytest.raises(StageFailed, match=r"after 1 of 2 tokens \(length\)"):
+        rollout(policy, PROMPTS, Sampling(2, temperature=0.0))
 
 
 def test_what_vllm_says_is_told_without_a_traceback(bench, chain, started, monkeypatch):

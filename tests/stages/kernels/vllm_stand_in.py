@@ -132,7 +132,7 @@ def install(monkeypatch, taken=""):
 
     module, lora = ModuleType("vllm"), ModuleType("vllm.lora")
     module.__spec__ = ModuleSpec("vllm", None)
-    module.LLM, module.SamplingParams = start, SamplingParams
+    module.LLM, module.SamplingParams, module.__version__ = start, SamplingParams, "0"
     request = ModuleType("vllm.lora.request")
     request.LoRARequest = LoRARequest
     for name, made in {"vllm": module, "vllm.lora": lora, "vllm.lora.request": request}.items():
