@@ -100,6 +100,7 @@ def _evaluation(experiment: Experiment, model: str, suites: dict[str, Suite], st
         inputs={"model": model, **roles(suites, policy)},
         data={suite.data: suite.data for suite in suites.values()},
         suites=suites,
+        engine=experiment.eval.engine,
         runtime=experiment.eval.runtime,
     )
     return {f"eval_{model}": _node(f"eval_{model}", config)}

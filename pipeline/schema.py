@@ -87,6 +87,7 @@ class Evaluation:
     retention: List[str] = field(default_factory=list)  # tasks of lm-evaluation-harness, each a suite about=general
     share: float = 1.0  # of every suite's limit, at most 1: how a budget measures less; no limit stays none
     models: Optional[List[str]] = None  # stages to evaluate; None = the start and every stage that makes a model
+    engine: str = "own"  # own | vllm: what writes the models' answers, see docs/ppo.md#vllm
     runtime: Runtime = field(default_factory=Runtime, metadata=NOT_IDENTITY)
 
 

@@ -9,6 +9,7 @@ import json
 import random
 import statistics
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +36,9 @@ def main() -> None:
     import torch
 
     asked = options()
-    contenders = {"fast": ours, "generate": generate, "continuous batching": continuous}
+    contenders = {"fast": ours, "generate": generate, "continuous batching": continuous, "vllm": by_vllm}
     policies = {"fast": opened(asked, fused=True), "generate": opened(asked, fused=False)}
+    policies["vllm"] = policies["fast"]  # which checks what vLLM tells
     prompts = made(asked)
     seconds: dict[str, list[float]] = {name: [] for name in contenders}
     refused: dict[str, str] = {}
@@ -91,6 +93,15 @@ def ours(policy: Any, prompts: list[list[int]], asked: argparse.Namespace) -> in
 
     answers = rollout(policy, prompts, Sampling(asked.new, samples=asked.samples))
     return sum(len(answer.ids) for answer in answers)
+
+
+def by_vllm(policy: Any, prompts: list[list[int]], asked: argparse.Namespace) -> int:
+    """With what it costs to check its log-probabilities against the policy's own, as training has it."""
+    from pipeline.schema import Runtime
+    from stages.kernels.vllm import answered_by, check_engine
+
+    check_engine("vllm", Runtime(device=asked.device))
+    return ours(answered_by(replace(policy), "vllm"), prompts, asked)
 
 
 def generate(policy: Any, prompts: list[list[int]], asked: argparse.Namespace) -> int:

@@ -13,7 +13,7 @@ from pipeline.beside import AGAINST, JUDGE, role_of
 from pipeline.context import Artifact, Context, Measured
 from pipeline.errors import ConfigError, DataError
 from pipeline.registry import Stage, register
-from pipeline.schema import StageConfig, Suite
+from pipeline.schema import LATER, StageConfig, Suite
 from stages.evaluation import MEASUREMENTS, judge_prompts, known, own_checks, refusal_rules
 from stages.evaluation.gap import check_outside, gap
 from stages.evaluation.measurement import Measurement, Others, Row, heldout, read_params
@@ -29,6 +29,7 @@ NONE = "(none)"  # slice of the items that lack a column
 @dataclass
 class EvaluateConfig(StageConfig):
     suites: Dict[str, Suite] = field(default_factory=dict)
+    engine: str = field(default="own", metadata=LATER)  # as `eval.engine`
 
 
 @register("evaluate", config=EvaluateConfig)
@@ -62,6 +63,10 @@ class Evaluate(Stage):
         if not config.suites:
             raise ConfigError("eval.suites is empty: there is nothing to measure")
         refuse_training(config.runtime, "eval.runtime", "an evaluation")
+        if config.engine != "own":
+            from stages.kernels.vllm import check_engine
+
+            check_engine(config.engine, config.runtime, where="eval.engine")
         for name, suite in config.suites.items():
             _check_others(name, suite)
             if suite.limit < 0:
@@ -91,6 +96,8 @@ class Evaluate(Stage):
                 known.keep(files[name], asdict(found[name]))
                 timing["suites"][name] = round(time.perf_counter() - start, 3)
                 ctx.log(f"{name}: {len(rows[name])} items in {timing['suites'][name]:.1f} s")
+        if policy is not None and policy.engine is not None:
+            policy.engine.record(ctx)
         return write(list(found.values()), ctx.out)
 
 
@@ -108,8 +115,13 @@ def known_file(suite: Suite, ctx: Context) -> Path:
     beside = others(suite, ctx)
     return known.file_of(
         ctx.cache, suite, beside.own, ctx.data[suite.data], {JUDGE: beside.judge, AGAINST: beside.against},
-        Evaluate().fingerprints(ctx.config), ctx.config.runtime.device,
+        Evaluate().fingerprints(ctx.config), _where(ctx.config),
     )  # fmt: skip
+
+
+def _where(config: EvaluateConfig) -> str:
+    """Where answers come from: the device, and another engine than the model itself."""
+    return config.runtime.device if config.engine == "own" else f"{config.runtime.device}, {config.engine}"
 
 
 def _threads(count: int) -> None:
@@ -140,12 +152,15 @@ def _check_others(name: str, suite: Suite) -> None:
 
 
 def opened(ctx: Context, artifact: Artifact) -> "Policy":
+    """A model as this evaluation runs it."""
+    from stages.kernels.vllm import answered_by
     from stages.models.chain import load_policy
 
     runtime = ctx.config.runtime
-    return load_policy(
+    policy = load_policy(
         artifact, ctx.lineage, device=runtime.device, cache=ctx.cache, dequant_cache_gib=runtime.dequant_cache_gib
     )
+    return answered_by(policy, ctx.config.engine)
 
 
 def others(suite: Suite, ctx: Context) -> Others:

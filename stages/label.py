@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Dict
 from pipeline.context import Context
 from pipeline.errors import ConfigError, DataError
 from pipeline.registry import Stage, register
-from pipeline.schema import StageConfig
+from pipeline.schema import LATER, StageConfig
 from stages.data.conversion import Plan, Refused, chunks, converted
 from stages.data.outcome import Lines, Outcome, describe, fill
 from stages.models.chat import prompt_ids
@@ -47,6 +47,7 @@ class LabelConfig(StageConfig):
     count: int = 64  # prompts, drawn at random under the seed; 0 = all
     max_length: int = 512  # tokens of a prompt and its answer
     rollout: Rollouts = field(default_factory=lambda: Rollouts(samples=2))
+    engine: str = field(default="own", metadata=LATER)  # own | vllm: what writes the answers, see docs/ppo.md#vllm
 
 
 @register("label", config=LabelConfig)
@@ -109,7 +110,9 @@ def _check_labeller(config: LabelConfig) -> None:
 
 def _check_answers(config: LabelConfig) -> None:
     from stages.kernels.rollout import Sampling
+    from stages.kernels.vllm import check_engine
 
+    check_engine(config.engine, config.runtime)
     if config.rollout.samples < 2 or config.rollout.temperature == 0:
         raise ConfigError(
             f"rollout.samples={config.rollout.samples}, rollout.temperature={config.rollout.temperature}: a preference "
@@ -137,6 +140,7 @@ def _pairs(ctx: Context) -> tuple[list[Pair], list[dict]]:
     import torch
 
     from stages.kernels.rollout import Sampling, rollout
+    from stages.kernels.vllm import answered_by
     from stages.models.chain import load_policy
 
     asked, runtime = ctx.config.rollout, ctx.config.runtime
@@ -146,11 +150,14 @@ def _pairs(ctx: Context) -> tuple[list[Pair], list[dict]]:
         ctx.inputs["policy"], ctx.lineage, device=runtime.device, cache=ctx.cache,
         dequant_cache_gib=runtime.dequant_cache_gib,
     )  # fmt: skip
+    answered_by(policy, ctx.config.engine)
     rows, prompts = _fitting(ctx, policy)
     sampling = Sampling(
         asked.max_new_tokens, asked.temperature, asked.top_k, asked.top_p, asked.samples, seed=ctx.config.seed
     )
     written = rollout(policy, prompts, sampling, runtime.micro_batch)
+    if policy.engine is not None:
+        policy.engine.record(ctx)
     texts = [policy.tokenizer.decode(answer.ids, skip_special_tokens=True).strip() for answer in written]
     answers = list(zip(texts, written, strict=True))
     each = [answers[at : at + asked.samples] for at in range(0, len(answers), asked.samples)]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Dict
 from pipeline.context import Artifact, Context
 from pipeline.errors import ConfigError, DataError
 from pipeline.registry import Stage, register
-from pipeline.schema import NOT_IDENTITY, PeftConfig, StageConfig
+from pipeline.schema import LATER, NOT_IDENTITY, PeftConfig, StageConfig
 from stages.data import artifact
 from stages.kernels import step
 from stages.models.adapters import peft_config
@@ -40,6 +40,7 @@ class PpoConfig(StageConfig):
     reward: Dict[str, Any] = field(default_factory=dict)  # terms and weights, see docs/rewards.md
     gold: Dict[str, Any] = field(default_factory=dict)  # the same form; measured on every update beside the reward
     rollout: Rollouts = field(default_factory=Rollouts)
+    engine: str = field(default="own", metadata=LATER)  # own | vllm: what writes the answers, see docs/ppo.md#vllm
     value: ValueFunction = field(default_factory=ValueFunction)
     train: PpoTrain = field(default_factory=PpoTrain)
     rounds: int = 1  # above 1: between two rounds fresh labels, and the reward models trained again, see docs/ppo.md
@@ -144,8 +145,10 @@ def _check_beside(config: PpoConfig) -> None:
 
 def _check_sampling(config: PpoConfig) -> None:
     from stages.kernels.rollout import Sampling
+    from stages.kernels.vllm import check_engine
 
     asked = config.rollout
+    check_engine(config.engine, config.runtime, config.peft.method)
     Sampling(asked.max_new_tokens, asked.temperature, asked.top_k, asked.top_p, asked.samples).check()
     if asked.temperature == 0:
         raise ConfigError("rollout.temperature=0: PPO learns from answers that differ; give a positive number")
@@ -214,12 +217,14 @@ def _rows_at_once(ctx: Context, roles: "Roles") -> int:
 
 def _roles(ctx: Context) -> "Roles":
     """The shared model, whose new adapter must change nothing."""
+    from stages.kernels.vllm import answered_by
     from stages.rl.judges import open_shared
     from stages.training import probes
 
     started = time.monotonic()
     rewards = {key: getattr(ctx.config, key) for key in ("reward", "gold")}
     roles = open_shared(ctx, {key: combined.read(mapping, key) for key, mapping in rewards.items() if mapping})
+    answered_by(roles.policy, ctx.config.engine)
     with roles.playing("reference"):
         before = probes.next_token_logits(roles.policy.model, roles.policy.tokenizer)
     probes.require(ctx, [probes.starts_at_input(roles.policy.model, roles.policy.tokenizer, before)])
@@ -364,6 +369,8 @@ def _outcome(ctx: Context, learner: "Learner") -> dict[str, float]:
         ctx.record("alarms", [asdict(alarm) for alarm in found])
         for alarm in found:
             ctx.log(f"alarm: {alarm.name}: {alarm.detail}")
+    if learner.actor.roles.policy.engine is not None:
+        learner.actor.roles.policy.engine.record(ctx)
     seconds = learner.seconds
     ctx.record("timing", {
         **ctx.sections["timing"], "train_seconds": sum(seconds.values()),

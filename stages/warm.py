@@ -60,5 +60,5 @@ with suppress(ImportError, AttributeError):
     transformers_logging.set_verbosity_error()
 
 gc.freeze()
-atexit.register(gc.unfreeze)  # or what is frozen would outlive the libraries, and one of them (triton) complains of that
+atexit.register(gc.unfreeze)  # or what is frozen outlives the libraries, and one of them (triton) complains
 gc.enable()

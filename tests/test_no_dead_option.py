@@ -107,6 +107,7 @@ ROLLOUT = others(Rollouts(), "rollout.")
 PPO = {
     **{name: value for name, value in ONLINE.items() if name != "train"},
     "step": "plain",
+    "engine": "vllm",
     "gold": {"terms": {"short": {"kind": "length", "free": 3}}},
     "rounds": 2,
     "labels": {"count": 3},
@@ -123,6 +124,7 @@ LABEL = {
     "file": "labels.jsonl",
     "count": 9,
     "max_length": 99,
+    "engine": "vllm",
     **ROLLOUT,
     "rollout.samples": 4,
     **{f"runtime.{name}": value for name, value in RUNTIME.items() if name not in STEPS},
@@ -225,6 +227,7 @@ CHANGES = {
     "evaluate": {
         **PLACES,
         "suites": {"s": Suite("choice", "d")},
+        "engine": "vllm",
         **{f"runtime.{name}": value for name, value in RUNTIME.items() if name not in STEPS},
     },
 }
@@ -670,6 +673,7 @@ def test_every_part_of_an_experiment_has_a_test_here():
         "retention",
         "share",
         "models",
+        "engine",
         *(f"runtime.{name}" for name in RUNTIME),
     }
     assert set(options(Tracker)) == {"kind", "mode", "project"}
@@ -728,6 +732,18 @@ def test_a_contract_decides_the_id_of_its_checks_and_of_nothing_else(experiment,
     before, after = ids(experiment()), ids(experiment(word))
     checks = {"check_sft"} if "sft" in word else {name for name in before if name.startswith("check_")}
     assert {name for name in before if before[name] != after[name]} == checks
+
+
+def test_an_engine_decides_the_id_of_every_evaluation_and_of_nothing_else(experiment):
+    before, after = ids(experiment()), ids(experiment("eval.engine=vllm"))
+    assert {name for name in before if before[name] != after[name]} == {n for n in before if n.startswith("eval_")}
+    assert ids(experiment("eval.engine=own")) == before
+
+
+@pytest.mark.parametrize("kind", ["ppo", "label", "evaluate"])
+def test_answers_by_the_model_itself_are_told_in_no_id(kind):
+    """So ids of before there was a choice stay."""
+    assert "engine" not in canonical(kinds()[kind].config(kind=kind))
 
 
 def test_strict_identity_takes_the_code_in(experiment):

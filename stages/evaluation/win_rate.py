@@ -60,7 +60,7 @@ class WinRate(Measurement):
     def run_beside(
         self, policy: "Policy", rows: list[Row], params: WinRateParams, micro_batch: int, others: Others
     ) -> list[Scored]:
-        own = _answers(others, others.own, rows, params, micro_batch, policy.device, lambda: policy)
+        own = _answers(others, others.own, rows, params, micro_batch, policy.writes, lambda: policy)
         other = _other_side(policy, rows, params, micro_batch, others)
         asked = [i for i in range(len(rows)) if own[i].text != other[i].text]
         verdicts = dict(zip(asked, _judged(rows, own, other, asked, params, micro_batch, others), strict=True))
@@ -87,15 +87,15 @@ def _other_side(
         texts = [row[params.reference].strip() for row in rows]
         return [Written(text, len(encode(policy.tokenizer, text))) for text in texts]
     against = others.against
-    return _answers(others, against, rows, params, micro_batch, policy.device, lambda: others.open(against))
+    return _answers(others, against, rows, params, micro_batch, policy.writes, lambda: others.open(against))
 
 
 def _answers(
-    others: Others, model: "Artifact", rows: list[Row], params: WinRateParams, micro_batch: int, device: str,
+    others: Others, model: "Artifact", rows: list[Row], params: WinRateParams, micro_batch: int, place: str,
     opened: Callable[[], "Policy"],
 ) -> list[Written]:  # fmt: skip
     """The model's answers: from the store's cache where an evaluation wrote them before, else written now."""
-    said = [model.id, model.digest, device, params.max_new_tokens, [row["prompt"] for row in rows]]
+    said = [model.id, model.digest, place, params.max_new_tokens, [row["prompt"] for row in rows]]
     file = known.place(others.cache / "answers", [*said, digest_code("stages.evaluation.win_rate")])
     kept = None if others.forced else known.read(file)
     if kept is None:

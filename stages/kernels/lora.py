@@ -5,7 +5,8 @@ columns of the same product; only A and B of the trained one receive a gradient.
 and kept in neither.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import linear
 
+from pipeline.errors import StageFailed
 from stages.models.quantization import dense_weight
 
 if TYPE_CHECKING:
@@ -150,7 +152,7 @@ def forbids_sharing(layer: "LoraLayer") -> str | None:
 
 def why_not(layer: "LoraLayer") -> str | None:
     """The reason why PEFT's own layer has to be used, or None."""
-    if f"{type(layer).__module__}.{type(layer).__qualname__}" not in PLAIN or layer.fan_in_fan_out:
+    if type_of(layer) not in PLAIN or layer.fan_in_fan_out:
         return f"{type(layer).__name__} is no plain linear layer"
     if len(trained := _trained(layer, layer.active_adapters)) != 1:
         return f"{len(trained)} adapters of this layer are trained"
@@ -185,10 +187,10 @@ def parts_of(layer: "LoraLayer", dtype: torch.dtype) -> Parts | None:
 
     Of the adapters that are on, one at most is trained; the frozen ones join the chain below it.
     """
-    on = [] if layer.disable_adapters else [name for name in layer.active_adapters if name in layer.lora_A]
+    on = _on(layer)
     trained = _trained(layer, on)
     base = layer.get_base_layer()
-    frozen = _frozen(layer, base, [name for name in on if name not in trained], dtype)
+    frozen = _stacked(layer, base, [name for name in on if name not in trained], dtype)
     if layer.merged or len(trained) > 1 or (not trained and frozen is None):
         return None
     adapter = trained[0] if trained else layer.fused_adapter
@@ -198,16 +200,70 @@ def parts_of(layer: "LoraLayer", dtype: torch.dtype) -> Parts | None:
     return Parts(base, a, b, layer.scaling[adapter], frozen)
 
 
+def switched_on(model: torch.nn.Module) -> dict[str, tuple[Tensor, Tensor]]:
+    """Linear layer of the base -> A (r, in) and B (out, r) in float32 on the CPU, of the chain and of all adapters that
+    are on now, with the scales in B: what the model computes beyond its base.
+
+    StageFailed for a layer in which that is more than these two.
+    """
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    found = {}
+    for path, module in model.named_modules():
+        if getattr(module, "chain_folded", False):
+            raise StageFailed(f"{path}: its adapters have become part of its weights, and cannot be told apart again")
+        wrapped = isinstance(module, BaseTunerLayer)
+        if not wrapped and (path.endswith(".base_layer") or not hasattr(module, "chain_a")):
+            continue
+        base, on = (module.get_base_layer(), _on(module)) if wrapped else (module, [])
+        if wrapped and (module.merged or type_of(module) not in PLAIN or module.lora_variant
+                        or any(map(module.lora_bias.get, on))):  # fmt: skip
+            raise StageFailed(f"{path}: {type(module).__name__} is merged, no plain linear layer, or a variant of LoRA")
+        factors = _stacked(module, base, on, torch.float32)
+        if factors is not None:
+            found[path] = factors[0].detach().cpu(), factors[1].detach().cpu()
+    return found
+
+
+@contextmanager
+def bare(model: torch.nn.Module) -> Iterator[None]:
+    """Inside, the model computes as its base alone; adapters that are part of its weights stay."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    layers = [(module, module._disable_adapters) for module in model.modules() if isinstance(module, BaseTunerLayer)]
+    chained = [(module, module.chain_b) for module in model.modules() if hasattr(module, "chain_b")]
+    try:
+        for layer, _ in layers:
+            layer._disable_adapters = True
+        for module, up in chained:
+            module.chain_b = torch.zeros_like(up)
+        yield
+    finally:
+        for layer, before in layers:
+            layer._disable_adapters = before
+        for module, up in chained:
+            module.chain_b = up
+
+
+def type_of(module: torch.nn.Module) -> str:
+    return f"{type(module).__module__}.{type(module).__qualname__}"
+
+
+def _on(layer: "LoraLayer") -> list[str]:
+    """The adapters of the layer that are on now."""
+    return [] if layer.disable_adapters else [name for name in layer.active_adapters if name in layer.lora_A]
+
+
 def _trained(layer: "LoraLayer", names: Sequence[str]) -> list[str]:
     """Of the adapters, those of the layer that receive a gradient."""
     return [name for name in names if name in layer.lora_A and layer.lora_A[name].weight.requires_grad]
 
 
-def _frozen(
+def _stacked(
     layer: "LoraLayer", base: torch.nn.Module, names: Sequence[str], dtype: torch.dtype
 ) -> tuple[Tensor, Tensor] | None:
-    """Factors of all that is frozen: the chain that the layer could not take into its weights, see
-    `stages.models.chain.attach`, and frozen adapters that are on, see `stages.models.roles`."""
+    """Factors of the chain that the layer could not take into its weights, see `stages.models.chain.attach`, and of
+    these adapters of it, side by side with the scales in the second; None where there are none."""
     found = [(base.chain_a, base.chain_b)] if hasattr(base, "chain_a") else []
     found += [(layer.lora_A[name].weight, layer.lora_B[name].weight * layer.scaling[name]) for name in names]
     if not found:

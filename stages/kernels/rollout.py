@@ -73,12 +73,11 @@ class Open:
         return Open(self.filled.take(index), self.place[index], None if self.draws is None else self.draws[index])
 
 
-@torch.inference_mode()
 def rollout(
     policy: Policy, prompts: list[Ids], sampling: Sampling, micro_batch: int = 0, stopped: Stopped | None = None,
     numbers: Sequence[int] | None = None,
 ) -> list[Answer]:  # fmt: skip
-    """`sampling.samples` answers to each prompt, those to one prompt next to each other.
+    """`sampling.samples` answers to each prompt, those to one prompt next to each other, by the policy's engine.
 
     `micro_batch`: prompts at once; 0 = what fits the device. `stopped`: whether an answer is complete although its turn
     has not ended. `numbers`: of the prompts, which decide what is drawn for them; None: their places here. Raises
@@ -87,6 +86,15 @@ def rollout(
     sampling.check()
     if not prompts:
         return []
+    write = _written if policy.engine is None else policy.engine.rollout
+    return write(policy, prompts, sampling, micro_batch, stopped, range(len(prompts)) if numbers is None else numbers)
+
+
+@torch.inference_mode()
+def _written(
+    policy: Policy, prompts: list[Ids], sampling: Sampling, micro_batch: int, stopped: Stopped | None,
+    numbers: Sequence[int],
+) -> list[Answer]:  # fmt: skip
     k, shared = sampling.samples, PromptCache(policy, prompts)
     answers = [Answer([], []) for _ in range(len(prompts) * k)]
     lengths = [k * (len(prompt) + sampling.max_new_tokens) for prompt in prompts]
@@ -95,7 +103,7 @@ def rollout(
         if k > 1:
             filled = filled.take(torch.arange(len(batch), device=policy.device).repeat_interleave(k))
         places = [i * k + sample for i in batch for sample in range(k)]
-        drawn = [(numbers[i] if numbers else i) * k + sample for i in batch for sample in range(k)]
+        drawn = [numbers[i] * k + sample for i in batch for sample in range(k)]
         rows = Open(filled, torch.tensor(places), _draws(sampling, drawn, policy.device))
         _write(policy, rows, sampling, answers, stopped)
     return answers

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+    from stages.kernels.vllm import Engine
+
 PEFT_PREFIX = "base_model.model."
 
 
@@ -81,6 +83,12 @@ class Policy:
     device: str
     quantized: str | None = None  # what decides the 4-bit weights of its base; None: the base as it is
     prompting: Prompting = field(default_factory=Prompting)  # what stands before every prompt; of a baseline only
+    engine: "Engine | None" = None  # that writes its answers; None: the model itself
+
+    @property
+    def writes(self) -> str:
+        """Where its answers are written. Those of two places may differ."""
+        return self.device if self.engine is None else f"{self.device}, vllm"
 
     def asked(self, messages: Messages) -> list[int]:
         """Token ids of the conversation as this model is asked it, up to where its answer starts."""
@@ -211,6 +219,7 @@ def attach(model: "PreTrainedModel", adapters: list[AdapterWeights]) -> None:
         plain = type(module) is torch.nn.Linear and module.weight.dtype == torch.float32
         if plain and module.weight is not embeddings:
             module.weight.data.addmm_(b, a)
+            module.chain_folded = True  # the factors are gone; see `stages.kernels.lora.switched_on`
         else:
             module.register_buffer("chain_a", a, persistent=False)
             module.register_buffer("chain_b", b, persistent=False)

@@ -12,6 +12,7 @@ All functions read the history, a list with one mapping for each update:
 | eos_share | share of answers that ended by themselves |
 | repetition | mean `repetition` of the answers |
 | reward_spread | standard deviation of the reward within the update's answers; may be absent |
+| engine_gap | mean difference of vLLM's log-probabilities from the policy's, nats a token; absent without vLLM |
 
 They compare means over a few updates, never two single ones, and say nothing of a run that is too short to judge.
 """
@@ -41,12 +42,13 @@ class Guards:
     repetition: float = 0.3  # share of repeated n-grams, where it was at most two thirds of that at the start
     entropy: float = 0.2  # of the entropy at the start
     spread: float = 0.1  # of the spread of rewards at the start
+    engine_gap: float = 0.15  # nats a token that vLLM's log-probabilities may differ from the policy's at the end
 
     def check(self, where: str = "guards") -> None:
         """ConfigError for a threshold that would always or never raise its alarm."""
         if self.window < 2:
             raise ConfigError(f"{where}.window={self.window}: a mean over updates needs 2 or more")
-        for name in ("trend", "negative_kl", "entropy", "spread"):
+        for name in ("trend", "negative_kl", "entropy", "spread", "engine_gap"):
             if not 0 < getattr(self, name) < math.inf:
                 raise ConfigError(f"{where}.{name}={getattr(self, name)}: give a positive number")
         for name in ("eos_share", "repetition", "entropy", "spread"):
@@ -70,7 +72,7 @@ def alarms(history: History, guards: Guards) -> list[Alarm]:
     """Every alarm that the whole history gives reason for, each at most once."""
     if len(history) < 2 * guards.window:
         return []
-    found = [guard(history, guards) for guard in (over_optimised, negative_kl, *COLLAPSES)]
+    found = [guard(history, guards) for guard in (over_optimised, negative_kl, engine_gap, *COLLAPSES)]
     return [alarm for alarm in found if alarm is not None]
 
 
@@ -107,6 +109,19 @@ def negative_kl(history: History, guards: Guards) -> Alarm | None:
         "off, and look at the masks at EOS",
         len(history) - len(last) + 1, mean,
     )  # fmt: skip
+
+
+def engine_gap(history: History, guards: Guards) -> Alarm | None:
+    """Answers are drawn by vLLM from nearly the policy that is trained; what is left apart grows with what is wrong."""
+    found = [row["engine_gap"] for row in history[-guards.window :] if "engine_gap" in row]
+    if not found or sum(found) / len(found) <= guards.engine_gap:
+        return None
+    return Alarm(
+        "engine_gap",
+        f"vLLM's log-probabilities differ from the policy's by {sum(found) / len(found):.3g} nats a token in the last "
+        f"{len(found)} updates, more than rounding explains: answers are drawn from another policy than the one that "
+        "is trained; use engine=own",
+    )
 
 
 def length(history: History, guards: Guards) -> Alarm | None:

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from pipeline.errors import StageFailed
+from stages.kernels import vllm
 from stages.kernels.rollout import Answer, Sampling, rollout
 from stages.rewards.combined import Parts, Reward, Row
 from stages.rl.actor import Actor, Ids
@@ -329,6 +330,7 @@ class Ppo:
         spread, left = (float(x.var(unbiased=False)) for x in (returns, returns - values))
         return {
             **parts.means(),
+            **vllm.measured(self.actor.roles.policy),
             **({f"gold{name.removeprefix('reward')}": value for name, value in gold.means().items()} if gold else {}),
             "kl": float(experience.kl.sum(dim=1).mean()),
             "kl_token": float(experience.kl[mask].mean()),

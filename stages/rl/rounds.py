@@ -87,7 +87,7 @@ def _labelling(name: str, config: "PpoConfig", policy: str, number: int) -> Stag
         raise ConfigError(f"{where}.rollout={rollout!r}: expected a mapping, as that of the stage itself")
     usual = {
         "data": {role: data for role, data in config.data.items() if role == "train"}, "seed": config.seed + number,
-        "max_length": config.max_length,
+        "max_length": config.max_length, "engine": config.engine,
         "runtime": {key: getattr(config.runtime, key) for key in ("device", "threads", "dequant_cache_gib")},
     }  # fmt: skip
     answers = {**asdict(config.rollout), "samples": 2, **rollout}

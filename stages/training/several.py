@@ -160,8 +160,13 @@ def part_ways(ctx: Context) -> None:
 
 
 def memory(ctx: Context, device: str) -> int:
-    """Bytes of memory that this process may plan with: the processes of a machine share that of its CPUs."""
+    """Bytes of memory that this process may plan with: the processes of a machine share that of its CPUs, and a GPU's
+    is shared with vLLM where that writes the answers."""
+    from stages.kernels.vllm import SHARE
+
     all_of_it = of_device(device)
+    if getattr(ctx.config, "engine", "own") == "vllm":
+        return int(all_of_it * (1 - SHARE))
     return all_of_it // here(ctx.config.runtime) if device == "cpu" else all_of_it
 
 

@@ -34,6 +34,7 @@ def healthy(seed, updates=UPDATES):
         "eos_share": np.clip(0.9 + noise(draw, updates, 0.04), 0, 1),
         "repetition": np.clip(0.06 + noise(draw, updates, 0.02), 0, 1),
         "reward_spread": 0.8 - 0.3 * rise + noise(draw, updates, 0.05),
+        "engine_gap": np.abs(0.04 + noise(draw, updates, 0.01)),
     }
     return [{name: float(values[i]) for name, values in columns.items()} for i in range(updates)]
 
@@ -71,6 +72,7 @@ PLANTED = {
     "repetition": lambda seed: changed(healthy(seed), "repetition", 0.05 + 0.6 * ramp),
     "entropy_collapse": lambda seed: scaled(healthy(seed), "entropy", 1 - 0.95 * ramp),
     "reward_spread": lambda seed: scaled(healthy(seed), "reward_spread", 1 - 0.98 * ramp),
+    "engine_gap": lambda seed: changed(healthy(seed), "engine_gap", 0.04 + 0.2 * ramp),
 }
 
 
@@ -146,6 +148,7 @@ def test_every_threshold_moves_its_alarm():
         "repetition": {"repetition": 0.9},
         "entropy_collapse": {"entropy": 0.01},
         "reward_spread": {"spread": 0.001},
+        "engine_gap": {"engine_gap": 0.3},
     }
     for fault, changes in lax.items():
         assert names(PLANTED[fault](0), **changes) == [], fault
@@ -161,6 +164,7 @@ def test_every_threshold_moves_its_alarm():
         ({"length_factor": 1.0}, "guards.length_factor=1.0"),
         ({"eos_share": 1.5}, "it is a share"),
         ({"entropy": float("nan")}, "guards.entropy=nan"),
+        ({"engine_gap": 0.0}, "guards.engine_gap=0.0"),
     ],
 )
 def test_a_threshold_that_cannot_work_is_refused(changes, says):
