@@ -18,7 +18,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from bench_step import environment
+from bench_machine import environment
 
 ROOT = Path(__file__).resolve().parent.parent
 CONTENDERS = ("sft", "ppo", "four models")

@@ -12,7 +12,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from bench_step import environment, model_folder, peak_bytes
+from bench_machine import environment, peak_bytes
+from bench_shapes import model_folder
 
 ROOT = Path(__file__).resolve().parent.parent
 
