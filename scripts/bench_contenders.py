@@ -43,6 +43,8 @@ def cannot(job: Job) -> str | None:
         return "Unsloth has no step of its own for a reward model"
     if job.contender == "unsloth" and job.device != "cuda":
         return "Unsloth needs a CUDA device"
+    if job.contender == "fast-graph" and (job.device != "cuda" or job.workload != "domain"):
+        return "a CUDA graph needs a CUDA device, and packs of one layout: the workload domain in shape gpu"
     return None
 
 
@@ -173,14 +175,22 @@ def planned(job: Job, model: Any, tokens: int) -> int:
 
 def hasten(job: Job, model: Any) -> None:
     """Let the model take this project's step, in the contender's variant of it."""
+    import bench_compiled
+    import older_libraries
+
     from stages.kernels import step
     from stages.models.quantization import keep_dense
 
+    older_libraries.varlen_without_switch()
     said = step.install(model, "fast")
     if not said.startswith("fast"):
         sys.exit(f"the fast step falls back: {said}")
     if job.contender == "fast-cached":
         keep_dense(model, 1000.0)
+    if job.contender == "fast-compiled":
+        bench_compiled.compile_layers(model, job.compile_mode)
+    if job.contender == "fast-graph":
+        bench_compiled.capture(model)
 
 
 def unsloth_model(job: Job) -> tuple[Any, Any]:

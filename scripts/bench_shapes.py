@@ -87,13 +87,16 @@ def tokens_of(row: dict[str, list[int]]) -> int:
     return sum(len(ids) for name, ids in row.items() if name != "labels")
 
 
+# Tokens of a step on a GPU, as a contender that pads counts them: what keeps it busy and fits beside the weights.
+BUDGET = {"smollm2": 32_768, "smollm2-random": 32_768, "llama-1b": 32_768, "llama-8b": 10_240}
+
+
 def batch_of(workload: str, model: str, shape: str, prompt: int) -> int:
-    """Rows in a step: a few on a CPU; on a GPU as many as give it work and as a padded contender can hold."""
+    """Rows in a step: a few on a CPU, on a GPU as many as BUDGET allows."""
     if shape == "cpu":
         return 2 if workload in PAIRS else 4
-    budget = {"smollm2": 65_536, "smollm2-random": 65_536, "llama-1b": 32_768, "llama-8b": 10_240}.get(model, 4_096)
-    row = {"sft": 430, "domain": LONGEST}.get(workload, 2 * (prompt + 226))  # mean tokens, as a pair is padded
-    return max(1, budget // row)
+    mean = {"sft": 860, "domain": LONGEST}  # a text has 430 tokens; padded to the longest it is several times as much
+    return max(1, BUDGET.get(model, 4096) // mean.get(workload, 2 * (prompt + 226)))
 
 
 # -- models -------------------------------------------------------------------------------------------------------
@@ -149,7 +152,16 @@ def _random(name: str, weights: bool, device: str) -> Path:
         ids = {"bos_token_id": None, "eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
         config = LlamaConfig(**RANDOM[name], **ids, architectures=["LlamaForCausalLM"])
         _save(folder, drawn(config, "bfloat16", device) if weights else config, tokenizer)
+        if device == "cuda":
+            _give_back()
     return folder
+
+
+def _give_back() -> None:
+    """The memory of a model that is no longer there, which contenders need."""
+    import torch
+
+    torch.cuda.empty_cache()
 
 
 def _save(folder: Path, *parts: Any) -> None:
@@ -166,6 +178,8 @@ def drawn(config: Any, dtype: str, device: str, reward: bool = False) -> Any:
     from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
     kind = AutoModelForSequenceClassification if reward else AutoModelForCausalLM
+    if reward:
+        config.num_labels = 1
     torch.manual_seed(0)
     with torch.device(device):
         return kind.from_config(config, dtype=getattr(torch, dtype))

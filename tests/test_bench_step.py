@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from argparse import Namespace
 from dataclasses import replace
 from pathlib import Path
 
@@ -206,6 +207,65 @@ def test_a_contender_that_cannot_run_here_says_why(bench):
     assert "reward" in bench_contenders.cannot(job(bench, contender="unsloth", workload="reward"))
     assert "4-bit" in bench_contenders.cannot(job(bench, contender="fast-cached"))
     assert bench_contenders.cannot(job(bench, contender="fast-cached", four_bit=True)) is None
+
+
+# -- one call -----------------------------------------------------------------------------------------------------
+@pytest.fixture(scope="module")
+def call(bench):
+    import bench_gpu
+
+    return bench_gpu
+
+
+def given(out, **changes):
+    return Namespace(**{"out": out, "unsloth_site": "", "dry": False, "parts": None, "seconds": 60.0} | changes)
+
+
+@pytest.mark.parametrize("dry", [False, True])
+def test_every_part_of_the_call_is_a_command_that_its_script_takes(bench, call, tmp_path, monkeypatch, dry):
+    asked = given(tmp_path, dry=dry, unsloth_site="/site")
+    for part in call.PARTS:
+        _, *words = part.words(asked)
+        if words[0].endswith("bench_step.py"):
+            monkeypatch.setattr(sys, "argv", words)
+            found = bench.step.options()
+            assert found.unsloth_site == "/site" and found.device == ("cpu" if dry else "cuda")
+    assert len({part.name for part in call.PARTS}) == len(call.PARTS)
+
+
+def test_the_floor_is_reckoned_with_what_was_measured_on_a_gpu(call, tmp_path):
+    assert call.measured_tflops(given(tmp_path)) == 790.0
+    (tmp_path / "ceilings.json").write_text('{"device": "cpu", "product_tflops": 0.1}')
+    assert call.measured_tflops(given(tmp_path)) == 790.0
+    (tmp_path / "ceilings.json").write_text('{"device": "cuda", "product_tflops": 771.26}')
+    assert call.measured_tflops(given(tmp_path)) == 771.3
+
+
+def test_a_part_that_hangs_or_fails_leaves_the_others_their_time(call, tmp_path, monkeypatch):
+    texts = {"hangs": "import time; time.sleep(60)", "fails": "print('why'); raise SystemExit(3)", "late": ""}
+    limits = {"hangs": 0.5, "fails": 30, "late": 30}
+    parts = [
+        call.Part(name, limits[name], lambda _, text=text: [sys.executable, "-c", text]) for name, text in texts.items()
+    ]
+    monkeypatch.setattr(call, "PARTS", parts)
+    monkeypatch.setattr(call, "options", lambda: given(tmp_path, parts=["hangs", "fails"]))
+    call.main()
+    ended = {part["part"]: part["ended"] for part in json.loads((tmp_path / "parts.json").read_text())}
+    assert ended == {"hangs": "stopped after 0 s", "fails": "exit code 3"}
+    assert "why" in (tmp_path / "log.txt").read_text()
+    monkeypatch.setattr(call, "options", lambda: given(tmp_path, seconds=1.0))
+    call.main()
+    assert json.loads((tmp_path / "parts.json").read_text())[2] == {"part": "late", "ended": "no time left"}
+
+
+def test_older_attention_with_borders_takes_the_switch_for_grouped_heads(bench, monkeypatch):
+    import older_libraries
+    from torch.nn.attention import varlen
+
+    assert older_libraries.varlen_without_switch() == "varlen_attn takes enable_gqa"
+    monkeypatch.setattr(varlen, "varlen_attn", lambda query, *, scale: (query, scale))
+    assert "no enable_gqa" in older_libraries.varlen_without_switch()
+    assert varlen.varlen_attn(1, scale=2, enable_gqa=True) == (1, 2)
 
 
 # -- the report ---------------------------------------------------------------------------------------------------
