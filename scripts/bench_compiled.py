@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from stages.kernels import tree
+from stages.kernels.tree import ATTENTION, Tree, attention
 
 
 def compile_layers(model: Any, mode: str) -> None:
@@ -21,7 +21,7 @@ def compile_layers(model: Any, mode: str) -> None:
         config.trace_autograd_ops = True
     limit = "recompile_limit" if hasattr(config, "recompile_limit") else "cache_size_limit"
     setattr(config, limit, 1024)
-    AttentionInterface.register(tree.ATTENTION, torch.compiler.disable(tree.attention))
+    AttentionInterface.register(ATTENTION, torch.compiler.disable(attention))
     for layer in model.base_model.layers:
         layer.forward = torch.compile(layer.forward, mode=mode)
 
@@ -34,7 +34,7 @@ def capture(model: Any) -> None:
     body, made = model.base_model, []
     plain = body.forward
 
-    def forward(input_ids: Tensor, position_ids: Tensor, tree: tree.Tree, **others: Any) -> Any:
+    def forward(input_ids: Tensor, position_ids: Tensor, tree: Tree, **others: Any) -> Any:
         if not made:
             layers = Layers(body, plain, tree, others)
             captured = torch.cuda.make_graphed_callables(layers, (input_ids, position_ids)) if _on_gpu(body) else layers
@@ -54,7 +54,7 @@ def _on_gpu(body: torch.nn.Module) -> bool:
 class Layers(torch.nn.Module):
     """A model's layers as a function of tensors alone; its parameters are the model's."""
 
-    def __init__(self, body: torch.nn.Module, plain: Any, layout: tree.Tree, others: dict[str, Any]) -> None:
+    def __init__(self, body: torch.nn.Module, plain: Any, layout: Tree, others: dict[str, Any]) -> None:
         super().__init__()
         self.body, self.plain, self.layout, self.others = body, plain, layout, others
         self.train(body.training)

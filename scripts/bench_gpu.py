@@ -56,7 +56,7 @@ def steps(model: str, workloads: str, contenders: tuple[str, ...], *more: object
     def words(given: argparse.Namespace) -> list[str]:
         where = ("--model", model, "--device", "cuda", "--limit", 75)
         if given.dry:
-            where = ("--model", "llama-tiny", "--device", "cpu", "--dtype", "bfloat16", "--batch", 1, "--steps", 2)
+            where = ("--model", "llama-tiny", "--device", "cpu", "--dtype", "float32", "--batch", 1, "--steps", 2)
         site = ("--unsloth-site", given.unsloth_site) if given.unsloth_site else ()
         return script(
             "bench_step.py", "--shape", "gpu", *where, "--workload", *workloads.split(), "--contender", *contenders,
@@ -84,7 +84,20 @@ def profile(given: argparse.Namespace) -> list[str]:
 def rollout(given: argparse.Namespace) -> list[str]:
     where = ("--model", "llama-1b", "--device", "cuda", "--prompts", 64, "--samples", 4, "--new", 64, "--rounds", 3)
     if given.dry:
-        where = ("--model", "llama-tiny", "--device", "cpu", "--prompts", 2, "--new", 2, "--rounds", 1)
+        where = (
+            "--model",
+            "llama-tiny",
+            "--device",
+            "cpu",
+            "--dtype",
+            "float32",
+            "--prompts",
+            2,
+            "--new",
+            2,
+            "--rounds",
+            1,
+        )
     return script("bench_rollout.py", *where, "--out", given.out / "rollout_cuda.json")
 
 

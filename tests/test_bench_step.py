@@ -165,6 +165,43 @@ def test_weights_are_quantized_to_the_bits_that_a_stage_loads(bench, tmp_path):
     assert all(torch.equal(value, expected[name]) for name, value in found.items())
 
 
+# -- packs of one layout ------------------------------------------------------------------------------------------
+def test_layers_captured_for_one_layout_give_the_same_and_take_no_other(bench):
+    import torch
+    from bench_compiled import capture
+    from bench_contenders import lora
+    from peft import get_peft_model
+
+    from stages.kernels.step import install
+    from stages.models.sources import toy
+
+    model, _ = toy()
+    get_peft_model(model.requires_grad_(False), lora())
+    install(model, "fast")
+    ids = torch.arange(100, 140).view(2, 20)
+    labels = ids.where(ids % 20 > 0, -100)
+    plain = model(input_ids=ids, labels=labels, fused_lm_head=True)
+    capture(model)
+    for _ in range(2):
+        model.zero_grad()
+        found = model(input_ids=ids, labels=labels, fused_lm_head=True)
+        assert torch.equal(found.log_probs, plain.log_probs)
+        found.loss.backward()
+    assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in model.parameters())
+    with pytest.raises(ValueError, match="another layout"):
+        model(input_ids=ids[:, :10], labels=labels[:, :10], fused_lm_head=True)
+
+
+def test_steps_of_ppo_are_rows_like_all_others(bench):
+    from bench_ppo import steps_of
+
+    made = steps_of([9.0, 1.0, 2.0, 3.0], [5, 10, 20, 30])
+    assert made == {
+        "tokens_per_s": 10.0, "tokens_per_step": 20, "step_s_median": 2.0, "step_s_spread": 2.0, "steps": 3
+    }  # fmt: skip
+    assert steps_of([9.0, 1.0], [5, 10])["step_s_spread"] == 0.0
+
+
 # -- contenders that die ------------------------------------------------------------------------------------------
 def script(bench, tmp_path, text, **changes):
     """A contender whose process runs `text` in place of a trainer."""
