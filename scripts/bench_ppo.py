@@ -3,41 +3,30 @@
     python scripts/bench_ppo.py                         # the packaged model on this machine's cores
     python scripts/bench_ppo.py --model toy --updates 2
 
-Each contender runs in a process of its own on the same model, rows in a step, tokens in a row. Peak memory is the
-process's largest resident set; "without libraries" is less what it had before the model was read. Writes
-benchmarks/ppo_cpu.json (or _cuda).
+Each contender runs in a process of its own on the same model, rows in a step, tokens in a row. A step of PPO is an
+update: sampling, scoring and training; its tokens are those of the prompts and answers. Peak memory is the process's
+largest resident set; "without libraries" is less what it had before the model was read. Writes benchmarks/ppo_cpu.json
+(or _cuda), the first step of each left out.
 """
 
 import argparse
 import json
 import random
-import resource
+import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
-from bench_step import environment
+from bench_machine import environment, peak_bytes
 
 ROOT = Path(__file__).resolve().parent.parent
 CONTENDERS = ("sft", "ppo", "four models")
 WORDS = (
-    "the",
-    "licence",
-    "allows",
-    "you",
-    "to",
-    "use",
-    "copy",
-    "change",
-    "and",
-    "share",
-    "this",
-    "work",
-    "keep",
-    "notice",
-)
+    "the", "licence", "allows", "you", "to", "use", "copy", "change", "and", "share", "this", "work", "keep", "notice",
+)  # fmt: skip
 
 
 def options() -> argparse.Namespace:
@@ -50,7 +39,8 @@ def options() -> argparse.Namespace:
     )
     parser.add_argument("--new", type=int, default=64, help="of these, tokens of an answer")
     parser.add_argument("--batch", type=int, default=8, help="rows in an optimizer step, all in one pass")
-    parser.add_argument("--updates", type=int, default=4)
+    parser.add_argument("--updates", type=int, default=4, help="and steps of sft, two at least")
+    parser.add_argument("--out", type=Path)
     parser.add_argument("--folder", type=Path, help="where the artifacts are that all contenders read")
     parser.add_argument("--contender", choices=CONTENDERS)
     return parser.parse_args()
@@ -67,8 +57,8 @@ def main() -> None:
         rows = [measured(asked, name) for name in CONTENDERS]
     for row in rows:
         row["peak_against_sft"] = row["peak_bytes"] / rows[0]["peak_bytes"]
-        row["own_against_sft"] = row["own_bytes"] / rows[0]["own_bytes"]
-    out = ROOT / "benchmarks" / f"ppo_{asked.device}.json"
+        row["own_against_sft"] = row["own_bytes"] / max(1, rows[0]["own_bytes"])
+    out = asked.out or ROOT / "benchmarks" / f"ppo_{asked.device}.json"
     out.write_text(json.dumps({**environment(), "rows": rows}, indent=2) + "\n")
     for row in rows:
         print(f"{row['contender']:>12}  {row['peak_bytes'] / 2**20:6.0f} MiB, {row['peak_against_sft']:.2f} x sft; "
@@ -76,7 +66,7 @@ def main() -> None:
 
 
 def measured(asked: argparse.Namespace, name: str) -> dict[str, Any]:
-    words = [f"--{key}={getattr(asked, key)}" for key in vars(asked) if key != "contender"]
+    words = [f"--{key}={getattr(asked, key)}" for key in vars(asked) if key not in ("contender", "out")]
     done = subprocess.run([sys.executable, __file__, *words, "--contender", name], capture_output=True, text=True)
     if done.returncode:
         raise SystemExit(done.stderr)
@@ -150,25 +140,31 @@ def run(asked: argparse.Namespace) -> dict[str, Any]:
     import stages.warm
 
     libraries = [peft, torch, transformers, trl, stages.warm]
-    before = peak(asked.device)
+    before = peak_bytes(asked.device)
     made = {"sft": sft, "ppo": ppo, "four models": four_models}[asked.contender](asked)
     return {
         "workload": "ppo", "contender": asked.contender, "device": asked.device, "model": asked.model,
         "dtype": asked.dtype, "length": asked.length, "new_tokens": asked.new, "batch": asked.batch,
-        "libraries": len(libraries), "peak_bytes": peak(asked.device), "own_bytes": peak(asked.device) - before, **made,
+        "libraries": len(libraries), "peak_bytes": peak_bytes(asked.device),
+        "own_bytes": peak_bytes(asked.device) - before, **made,
     }  # fmt: skip
 
 
-def peak(device: str) -> int:
-    if device == "cuda":
-        import torch
-
-        return int(torch.cuda.max_memory_allocated())
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+def steps_of(seconds: list[float], tokens: list[int]) -> dict[str, Any]:
+    """As in every other row of a benchmark; the first step, a warm-up, is left out."""
+    measured, median = seconds[1:], statistics.median(seconds[1:])
+    quartiles = statistics.quantiles(measured, n=4) if len(measured) > 1 else [median] * 3
+    per_step = statistics.mean(tokens[1:])
+    return {
+        "tokens_per_s": per_step / median, "tokens_per_step": per_step, "step_s_median": median,
+        "step_s_spread": quartiles[2] - quartiles[0], "steps": len(measured),
+    }  # fmt: skip
 
 
 def sft(asked: argparse.Namespace) -> dict[str, Any]:
     """A step of instruction tuning on as many rows of the same length."""
+    seconds: list[float] = []
+    _watch_trainers(seconds)
     stages = bench(asked)
     base = artifacts(asked, stages)["base"]
     chats = [
@@ -180,10 +176,46 @@ def sft(asked: argparse.Namespace) -> dict[str, Any]:
         "sft", base, {"train": stages.data("chats", chats)}, max_length=asked.length, batch_size=asked.batch,
         runtime=_runtime(asked), peft=_adapter(),
     )  # fmt: skip
-    return {"seconds": made.sections["timing"]["train_seconds"]}
+    steps = steps_of(seconds, [asked.batch * asked.length] * len(seconds))  # its texts are longer than a row
+    return {"seconds": made.sections["timing"]["train_seconds"], **steps}
+
+
+def _watch_trainers(seconds: list[float]) -> None:
+    """Every trainer that is made from now on adds how long its steps took."""
+    import torch
+    from transformers import TrainerCallback, trainer
+
+    class Watch(TrainerCallback):
+        def on_step_begin(self, *given: Any, **kwargs: Any) -> None:
+            self.began = time.perf_counter()
+
+        def on_step_end(self, *given: Any, **kwargs: Any) -> None:
+            if torch.cuda.is_available():
+                torch.cuda.synchronize()
+            seconds.append(time.perf_counter() - self.began)
+
+    trainer.DEFAULT_CALLBACKS.append(Watch)
+
+
+def _watch_updates() -> tuple[list[float], list[int]]:
+    """Seconds and tokens of every update of PPO from now on."""
+    from stages.rl.ppo import Ppo
+
+    real, seconds, tokens = Ppo.update, [], []
+
+    def update(self: Any, number: int) -> Any:
+        began = time.perf_counter()
+        made = real(self, number)
+        seconds.append(time.perf_counter() - began)
+        tokens.append(sum(map(len, [*made[1].prompts, *made[1].ids])))
+        return made
+
+    Ppo.update = update
+    return seconds, tokens
 
 
 def ppo(asked: argparse.Namespace) -> dict[str, Any]:
+    watched = _watch_updates()
     stages = bench(asked)
     found = artifacts(asked, stages)
     made = stages.run(
@@ -196,6 +228,7 @@ def ppo(asked: argparse.Namespace) -> dict[str, Any]:
     return {
         "seconds": timing["train_seconds"],
         **shares,
+        **steps_of(*watched),
         "rollout_tokens_per_s": made.metrics["rollout_tokens_per_second"],
     }
 
@@ -208,6 +241,7 @@ def four_models(asked: argparse.Namespace) -> dict[str, Any]:
     from stages.models.chain import load_policy
     from stages.rl import ppo as algorithm
 
+    watched = _watch_updates()
     stages = bench(asked)
     found = artifacts(asked, stages)
     copies = [load_policy(found["base"], dict(stages.made), device=asked.device).model for _ in range(3)]
@@ -229,7 +263,7 @@ def four_models(asked: argparse.Namespace) -> dict[str, Any]:
             "ppo", _ppo(asked), {"policy": found["base"], "reward": found["reward"]}, {"train": _prompts(asked, stages)}
         )
     )
-    return {"seconds": made.sections["timing"]["train_seconds"]}
+    return {"seconds": made.sections["timing"]["train_seconds"], **steps_of(*watched)}
 
 
 def _ppo(asked: argparse.Namespace) -> Any:

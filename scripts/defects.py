@@ -24,7 +24,7 @@ def main() -> None:
     if parser.parse_args().report:
         return print(report(json.loads(TARGET.read_text())))
     import planting
-    from bench_step import hardware
+    from bench_machine import hardware
 
     from pipeline.schema import ModelConfig
     from stages.models.sources import load

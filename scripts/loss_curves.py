@@ -16,7 +16,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from bench_step import SHARED, hardware, lora, model_folder
+from bench_contenders import SHARED, lora
+from bench_machine import hardware
+from bench_shapes import model_folder
 
 from pipeline.report.plots import moving_average, ticks
 
