@@ -218,7 +218,7 @@ def stated_gate(name, gate):
     return [name, gate["stage"], gate["suite"], gate["rule"], against, bound, gate.get("action", "block")]
 
 
-UNLOCKED = {"ray", "vllm"}  # extras that are large; a cluster decides the one's version, the other its own torch
+UNLOCKED = {"ray", "vllm"}  # extras that are large; a cluster decides the one's version, the other pins its own torch
 
 
 def project_file():

@@ -8,6 +8,7 @@ import json
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Dict
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from stages.models.roles import Roles
 
 SHOWN = 2  # sampled answers of a batch that the report may show
+NEWEST_VLLM = 0, 31  # beside which TRL 1.16 can be imported
 STATE = "reward.json"  # of a checkpoint: what the reward has learned
 # The guards' advice is written for PPO; what these trainers have in place of its settings.
 ADVICE = {
@@ -69,6 +71,7 @@ def preview(config: OnlineConfig, sets: Mapping[str, Artifact]) -> dict[str, Any
 def check(config: OnlineConfig, library: type) -> None:
     """ConfigError for what cannot work with the arguments class `library` of TRL."""
     check_data(config, "prompts to answer")
+    _check_library(config)
     check_roles(config.inputs)
     _check_groups(config, library)
     arguments.check(library, config)
@@ -86,6 +89,19 @@ def check(config: OnlineConfig, library: type) -> None:
         raise ConfigError("peft.dropout: probabilities of one token are compared before and after a step; set it to 0")
     config.guards.check()
     peft_config(config.peft)
+
+
+def _check_library(config: OnlineConfig) -> None:
+    """ConfigError where the trainers cannot be loaded: they ask a vLLM that is installed for what newer ones lack."""
+    try:
+        found = version("vllm")
+    except PackageNotFoundError:
+        return
+    if tuple(map(int, found.split(".")[:2])) > NEWEST_VLLM:
+        raise ConfigError(
+            f"kind {config.kind}: TRL cannot load its trainer beside vLLM {found}; run the stage in an environment "
+            "without the extra vllm, or use the kind ppo"
+        )
 
 
 def _check_groups(config: OnlineConfig, library: type) -> None:

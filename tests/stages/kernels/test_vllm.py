@@ -163,12 +163,14 @@ def test_the_share_that_is_missing_is_the_slope_over_the_effect():
         assert agreement.missing(rows(told), rows(own), rows(own + effect)) == pytest.approx(share, abs=0.01)
         assert agreement.missing(rows(told), rows(own), rows(own + effect)[:4]) == pytest.approx(share, abs=0.03)
     assert agreement.missing(rows(own), rows(own), rows(own + 0.1 * effect)) is None  # drowned by rounding
+    assert agreement.missing([[0.0]], [[0.0]], [[1.0]]) is None  # a single token says little
 
 
 @pytest.mark.parametrize(("spread", "said"), [
-    ((0.05, 0.4, None), None), ((0.05, 0.4, 0.2), None), ((0.31, 2.0, None), "by 0.31 nats a token"),
-    ((0.2, 0.9, 0.8), "as if 80% of its adapters were missing"), ((0.2, 0.9, -1.0), "as if -100%"),
-    ((float("nan"), float("nan"), None), "nan"), ((0.1, 0.2, float("nan")), "nan"),
+    ((0.05, 0.4, 200), None), ((0.05, 0.4, 200, 0.2), None), ((0.5, 0.5, 1), None),
+    ((0.4, 2.0, 200), "by 0.4 nats a token"), ((4.0, 4.0, 1), "by 4 nats a token"),
+    ((0.2, 0.9, 200, 0.8), "as if 80% of its adapters were missing"), ((0.2, 0.9, 200, -1.0), "as if -100%"),
+    ((float("nan"), float("nan"), 200), "nan"), ((0.1, 0.2, 200, float("nan")), "nan"),
 ])  # fmt: skip
 def test_what_rounding_does_not_explain_stops_the_stage(spread, said):
     if said is None:

@@ -170,6 +170,17 @@ def test_reward_models_read_eos_where_an_answer_ended(bench, base, prompts, monk
     )
 
 
+@pytest.mark.parametrize(("installed", "fits"), [("0.31.0", True), ("0.33.0", False), ("1.0.0rc1", False)])
+def test_a_library_that_cannot_be_loaded_is_told_before_anything_runs(monkeypatch, installed, fits):
+    monkeypatch.setattr(online, "version", lambda name: installed)
+    config = kind("grpo").config(kind="grpo")
+    if fits:
+        online._check_library(config)
+        return
+    with pytest.raises(ConfigError, match=f"kind grpo: TRL cannot load its trainer beside vLLM {installed}"):
+        online._check_library(config)
+
+
 # -- resume -------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize(("name", "iterations", "at"), [("rloo", 1, 3), ("grpo", 1, 3), ("rloo", 2, 4), ("grpo", 2, 4)])
 def test_a_resumed_run_is_the_same_to_the_bit(bench, loud, prompts, name, iterations, at):
