@@ -5,8 +5,9 @@
     python scripts/bench_gpu.py OUT --dry                     # the same parts with a tiny model on a CPU
 
 Every part has a limit of its own, so that one which hangs does not eat the rest, and what is there is written as it
-comes. The packages need not be installed: this folder and its parent are put on the path of all parts. Nothing is
-downloaded.
+comes. The project need not be installed: this folder and its parent are put on the path of all parts. Packages that are
+beside those of the interpreter belong into a folder called site-packages: `datasets` takes modules from elsewhere for
+parts of the data, and fails to copy them. Nothing is downloaded.
 """
 
 import argparse
@@ -122,7 +123,7 @@ PARTS = (
 def options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--unsloth-site", default="", help="a folder with Unsloth and the packages that it needs")
+    parser.add_argument("--unsloth-site", default="", help="site-packages with Unsloth and what it needs")
     parser.add_argument("--parts", nargs="+", choices=[part.name for part in PARTS], help="these only")
     parser.add_argument("--seconds", type=float, default=SECONDS, help="for all parts together")
     parser.add_argument("--dry", action="store_true")

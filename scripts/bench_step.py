@@ -202,7 +202,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--shape", choices=("cpu", "gpu"), default="cpu", help="lengths and number of rows")
     parser.add_argument("--prompt", nargs="+", type=int, default=PROMPTS, help="tokens of prompts, in shape gpu")
     parser.add_argument("--four-bit", action="store_true", help="NF4 weights with quantized scales")
-    parser.add_argument("--unsloth-site", default="", help="a folder with Unsloth and the packages that it needs")
+    parser.add_argument("--unsloth-site", default="", help="site-packages with Unsloth and what it needs")
     parser.add_argument("--compile-mode", default="default", help="of torch.compile, for fast-compiled")
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--batch", type=int, default=0, help="sequences, packs or pairs in a step")
