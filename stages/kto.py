@@ -162,7 +162,10 @@ def _check_balance(ctx: Context, answers: Sequence[Labelled]) -> None:
 
 
 def _dataset(config: KtoConfig, answers: Sequence[Labelled]) -> "Dataset":
-    """TRL's columns. For the KL each prompt also gets the answer before it in its batch, the first that of the last."""
+    """TRL's columns. For the KL each prompt also gets the answer before it in its batch, the first that of the last.
+
+    It is cut where TRL would cut it, so that the reference's number is kept under the tokens that it is of.
+    """
     from datasets import Dataset
 
     columns = {
@@ -171,7 +174,10 @@ def _dataset(config: KtoConfig, answers: Sequence[Labelled]) -> "Dataset":
     }  # fmt: skip
     if _has_kl(config):
         batches = [answers[at : at + config.batch_size] for at in range(0, len(answers), config.batch_size)]
-        columns["KL_completion_ids"] = [a.answer for batch in batches for a in (batch[-1], *batch[:-1])]
+        others = [a.answer for batch in batches for a in (batch[-1], *batch[:-1])]
+        columns["KL_completion_ids"] = [
+            other[: config.max_length - len(a.prompt)] for a, other in zip(answers, others, strict=True)
+        ]
     return Dataset.from_dict(columns)
 
 

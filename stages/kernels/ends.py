@@ -50,18 +50,21 @@ def _sequences(input_ids: Tensor, attention_mask: Tensor | None, pad: int | None
 
 
 def lay_out(sequences: Sequence[list[int]], device: torch.device) -> Ends:
-    """Sequences that begin alike become one family each, in the order of their tokens."""
+    """Sequences that begin alike become one family each, in the order of their tokens; equal ones are one."""
+    distinct = {sequence: number for number, sequence in enumerate(dict.fromkeys(map(tuple, sequences)))}
+    found = list(map(list, distinct))
     ids: list[int] = []
-    families, last = [], [0] * len(sequences)
-    for members, shared in groups(sequences):
-        start, answers = len(ids), [sequences[member][shared:] for member in members]
-        ids += sequences[members[0]][:shared]
+    families, last = [], [0] * len(found)
+    for members, shared in groups(found):
+        start, answers = len(ids), [found[member][shared:] for member in members]
+        ids += found[members[0]][:shared]
         for member, answer in zip(members, answers, strict=True):
             ids += answer
             last[member] = (len(ids) if answer else start + shared) - 1
         lengths = tuple(len(answer) for answer in answers if answer)
         families.append(Family(start, shared, lengths) if len(lengths) > 1 else Family(start, len(ids) - start))
-    return Ends(torch.tensor([ids], device=device), Tree(tuple(families), device), torch.tensor(last, device=device))
+    ends = torch.tensor([last[distinct[tuple(sequence)]] for sequence in sequences], device=device)
+    return Ends(torch.tensor([ids], device=device), Tree(tuple(families), device), ends)
 
 
 def groups(sequences: Sequence[list[int]]) -> Iterator[tuple[list[int], int]]:

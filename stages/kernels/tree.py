@@ -103,6 +103,13 @@ def no_mask(device: torch.device) -> Tensor:
     return torch.ones(1, 1, 1, 1, dtype=torch.bool, device=device)
 
 
+def kernel(device: str, size: int) -> str:
+    """Which attention a tree gets on a device of this type, in values of `size` bytes; in words."""
+    if device.startswith("cuda") and size < 4:
+        return "flash with ragged borders"
+    return f"dense up to {DENSE_UP_TO} tokens, then flash" if device == "cpu" and size < 4 else "flash by families"
+
+
 def attention(
     module: torch.nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None,
     tree: Tree | None = None, scaling: float | None = None, sliding_window: int | None = None, **kwargs: Any,

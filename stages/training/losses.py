@@ -16,6 +16,7 @@ READ_BY = {
 UNSET = {"label_smoothing": 0.0, "discopop_tau": 0.05, "f_divergence_type": "reverse_kl"}
 # Losses that depend on which pairs go through together: the first two sort them, the last averages over their tokens.
 OF_A_BATCH = ("aot", "aot_unpaired", "sft")
+UNWEIGHTED = ("hinge", "sft")  # TRL multiplies in place what their gradient needs, or what is one value for all pairs
 ONE_PASS = "{what} depends on which rows go through together, so a batch is one pass: "
 
 
@@ -42,6 +43,11 @@ def check(train: Mapping[str, Any], batch_size: int) -> None:
     if "precompute_ref_batch_size" in train and not train.get("precompute_ref_log_probs"):
         raise ConfigError("train.precompute_ref_batch_size is not read without train.precompute_ref_log_probs=true")
     _check_ranges(train, losses)
+    if train.get("use_weighting") and (deaf := [loss for loss in losses if loss in UNWEIGHTED]):
+        raise ConfigError(
+            f"train.use_weighting: TRL cannot weigh the pairs of the loss {', '.join(deaf)}, which it computes so that "
+            "the first step would end with an error; take it out, or use another loss"
+        )
     if {"aot", "aot_unpaired"} & set(losses):
         _check_sorted(train, batch_size)
 

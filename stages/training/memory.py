@@ -5,6 +5,7 @@ what a LoRA step holds at its largest; docs/performance.md compares it with what
 """
 
 import json
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,9 +13,11 @@ from typing import TYPE_CHECKING
 from pipeline.errors import StageFailed
 
 if TYPE_CHECKING:
+    from torch import Tensor
     from transformers import PreTrainedModel
 
 SHARE = 0.8  # of the device's memory that a stage plans with; the rest is the allocator's and other programs'
+FOUR_BITS = 0.52  # bytes of a value in 4 bits, with its share of the scales
 ADAM = 16  # bytes for each trained value: itself, its gradient and two moments, in float32
 GIB = 2**30
 
@@ -29,25 +32,30 @@ class Shape:
     heads: int
     vocabulary: int
     trained: int
-    weights: int  # bytes
+    weights: int  # bytes, with the chain's adapters and what is kept dense of 4-bit weights
     size: int
+    linear: int = 0  # bytes of the weights that a 4-bit base would have in 4 bits; 0 where it has
+    dtype: str = "float32"
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The decision and its arithmetic, all in bytes but the first two."""
+    """The decision and its arithmetic, in bytes; and how the model is computed on this device."""
 
     micro_batch: int
     checkpointing: bool
     per_row: int
     fixed: int
     room: int
+    dtype: str = "as stored"
+    attention: str = "sdpa"
 
     def __str__(self) -> str:
         kept = "recomputed" if self.checkpointing else "kept"
         return (
             f"{self.micro_batch} rows in one pass, activations {kept}: {self.fixed / GIB:.2f} GiB + "
-            f"{self.micro_batch} x {self.per_row / GIB:.2f} GiB of {self.room / GIB:.1f} GiB"
+            f"{self.micro_batch} x {self.per_row / GIB:.2f} GiB of {self.room / GIB:.1f} GiB; "
+            f"weights {self.dtype}, attention of the fast step: {self.attention}"
         )
 
 
@@ -55,13 +63,19 @@ def shape_of(model: "PreTrainedModel", rank: int) -> Shape:
     """The shape of a model that will get adapters of `rank` on every linear layer but its head."""
     config, head = model.config.get_text_config(), model.get_output_embeddings()
     linear = [m for m in model.modules() if hasattr(m, "in_features") and m is not head]
-    parameters = list(model.parameters())
+    kept = [layer.kept for layer in linear if getattr(layer, "kept", None) is not None]
     return Shape(
         layers=config.num_hidden_layers, hidden=config.hidden_size, intermediate=config.intermediate_size,
         heads=config.num_attention_heads, vocabulary=config.vocab_size,
         trained=rank * sum(layer.in_features + layer.out_features for layer in linear),
-        weights=sum(p.numel() * p.element_size() for p in parameters), size=model.dtype.itemsize,
+        weights=_bytes([*model.parameters(), *model.buffers(), *kept]), size=model.dtype.itemsize,
+        linear=_bytes(layer.weight for layer in linear if not hasattr(layer, "dense_weight")),
+        dtype=str(model.dtype).removeprefix("torch."),
     )  # fmt: skip
+
+
+def _bytes(tensors: "Iterable[Tensor]") -> int:
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
 
 def activations(shape: Shape, tokens: int, checkpointing: bool, device: str) -> int:
@@ -87,6 +101,7 @@ def plan(
 
     Raises StageFailed when not even one row fits with recomputed activations.
     """
+    from stages.kernels import tree
     from stages.kernels.head import rows_at_once
 
     scored = min(batch * tokens, rows_at_once(device, shape.vocabulary))
@@ -97,11 +112,20 @@ def plan(
         sizes = [asked_rows] if asked_rows else [n for n in range(batch, 0, -1) if batch % n == 0]
         fitting = [n for n in sizes if fixed + n * per_row <= room]
         if fitting or asked_rows:
-            return Plan(fitting[0] if fitting else asked_rows, checkpointing, per_row, fixed, room)
+            rows = fitting[0] if fitting else asked_rows
+            attention = tree.kernel(device, shape.size)
+            return Plan(rows, checkpointing, per_row, fixed, room, shape.dtype, attention)
     raise StageFailed(
         f"one row of {tokens} tokens needs about {(fixed + per_row) / GIB:.1f} GiB, and {room / GIB:.1f} GiB "
-        f"({SHARE:.0%} of the device) are planned with; lower max_length, or set runtime.micro_batch=1 to try it"
+        f"({SHARE:.0%} of the device) are planned with; lower max_length, "
+        f"{_smaller_base(shape, fixed + per_row - room)}or set runtime.micro_batch=1 to try it"
     )
+
+
+def _smaller_base(shape: Shape, lacking: int) -> str:
+    """4-bit weights as a way out, where they make up for what is lacking; only who asks for them gets them."""
+    saved = shape.linear * (1 - FOUR_BITS / shape.size)
+    return "set peft.method=qlora, whose base of 4-bit weights would fit, " if saved >= lacking else ""
 
 
 def remembered(file: Path, made: Plan) -> Plan:

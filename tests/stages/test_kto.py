@@ -1,12 +1,14 @@
 """`kto`: answers labelled good or bad, one by one or as pairs; TRL's loss and KL against the paper's formula."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from pipeline.errors import ConfigError, DataError
 from pipeline.schema import Runtime
-from stages.kto import Kto
+from stages.kto import Kto, Labelled, _dataset
 from stages.models.chain import base_model
 from stages.models.chat import answer_ids, prompt_ids
 
@@ -137,6 +139,13 @@ def test_the_loss_starts_at_half_and_falls(bench, domain, label_data):
         "starts_at_input", "reference_is_input", "loss_is_half",
     ]  # fmt: skip
     assert "alarms" not in made.sections
+
+
+def test_a_prompt_with_another_s_answer_is_cut_like_every_sequence():
+    """TRL would cut it anyway; the reference's number is kept under these tokens, whatever `max_length` is."""
+    answers = [Labelled([1], [2, 3, 4, 5], True), Labelled([1, 2, 3], [6, 7], False)]
+    config = SimpleNamespace(max_length=5, batch_size=2, train={})
+    assert _dataset(config, answers)["KL_completion_ids"][:] == [[6, 7], [2, 3]]
 
 
 def test_a_pair_is_a_good_and_a_bad_answer(bench, base, rows, trainers, tokenizer):

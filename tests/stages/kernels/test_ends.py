@@ -94,10 +94,12 @@ def test_equal_sequences_get_equal_scores_to_the_last_bit():
     """Or which of them is preferred would be a toss of rounding."""
     fast = judge()
     steps.install(fast, "fast")
-    rows = torch.tensor([ids(seed, 11) for seed in range(9)] * 2)
-    with torch.no_grad():
-        one, other = fast(input_ids=rows, attention_mask=torch.ones_like(rows)).logits.chunk(2)
-    assert torch.equal(one, other) and one.unique().numel() == 9
+    for length in (5, 11):  # below SHARED_FROM, and above
+        rows = torch.tensor([ids(seed, length) for seed in range(9)] * 2)
+        with torch.no_grad():
+            one, other = fast(input_ids=rows, attention_mask=torch.ones_like(rows)).logits.chunk(2)
+        assert torch.equal(one, other) and one.unique().numel() == 9
+    assert ends.lay_out([[5, 6], [7], [5, 6]], torch.device("cpu")).last.tolist() == [1, 2, 1]
 
 
 def test_what_comes_after_the_last_token_that_is_no_padding_is_not_judged():

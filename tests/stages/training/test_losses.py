@@ -118,6 +118,8 @@ def test_tokens_beyond_the_shorter_answer_count_by_ld_alpha(moved, rows, alpha):
         ({"ld_alpha": 1.5}, r"train\.ld_alpha=1\.5: from 0"),
         ({"loss_type": ["sft"], "ld_alpha": 0.5}, r"ld_alpha is not read by the loss sft"),
         ({"loss_type": ["aot"], "use_weighting": True}, r"use_weighting weighs pairs"),
+        ({"loss_type": ["hinge"], "use_weighting": True}, r"use_weighting: TRL cannot weigh .* hinge"),
+        ({"loss_type": ["sigmoid", "sft"], "use_weighting": True}, r"use_weighting: TRL cannot weigh .* sft"),
     ],
 )
 def test_what_a_loss_would_pass_over_is_refused(bench, train, message):

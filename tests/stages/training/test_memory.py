@@ -1,5 +1,7 @@
 """The memory plan: what it decides, that it never touches the batch, and that its arithmetic is near the truth."""
 
+from dataclasses import replace
+
 import pytest
 
 from pipeline.errors import StageFailed
@@ -41,6 +43,36 @@ def test_what_does_not_fit_at_all_is_refused_with_the_arithmetic():
         plan(2)
 
 
+def test_a_base_of_4_bits_is_named_as_a_way_out_only_where_it_would_fit():
+    whole = replace(SMALL, weights=4 * GIB, linear=3 * GIB)
+    for gib, named in ((6, True), (2, False)):
+        with pytest.raises(StageFailed) as error:
+            memory.plan(whole, tokens=512, batch=8, memory=gib * GIB, device="cuda")
+        assert ("peft.method=qlora" in str(error.value)) is named
+    quantized = replace(whole, linear=0)  # it has 4 bits already
+    with pytest.raises(StageFailed, match=r"lower max_length, or set runtime\.micro_batch"):
+        memory.plan(quantized, tokens=512, batch=8, memory=6 * GIB, device="cuda")
+
+
+def test_a_base_of_4_bits_counts_what_is_kept_dense(base):
+    from stages.models.quantization import keep_dense, load_quantized
+
+    model = load_quantized(base, "cpu", None)
+    before = memory.shape_of(model, rank=4)
+    keep_dense(model, 1.0)
+    dense = sum(layer.kept.nbytes for layer in model.modules() if getattr(layer, "kept", None) is not None)
+    assert dense and memory.shape_of(model, rank=4).weights == before.weights + dense
+    assert before.linear == 0
+
+
+def test_the_plan_says_how_the_model_is_computed():
+    assert "weights float32, attention of the fast step: flash by families" in str(
+        memory.plan(replace(SMALL, size=4), tokens=64, batch=1, memory=8 * GIB, device="cpu")
+    )
+    assert plan(140).attention == "flash with ragged borders"
+    assert plan(140, device="cpu", tokens=64).attention == "dense up to 1024 tokens, then flash"
+
+
 def test_what_was_asked_for_stays():
     assert plan(5, asked_rows=8).micro_batch == 8
     assert plan(140, asked_checkpointing=True).checkpointing
@@ -49,7 +81,10 @@ def test_what_was_asked_for_stays():
 
 def test_the_plan_says_its_arithmetic():
     made = Plan(2, True, per_row=GIB // 2, fixed=3 * GIB, room=10 * GIB)
-    assert str(made) == "2 rows in one pass, activations recomputed: 3.00 GiB + 2 x 0.50 GiB of 10.0 GiB"
+    assert str(made) == (
+        "2 rows in one pass, activations recomputed: 3.00 GiB + 2 x 0.50 GiB of 10.0 GiB; weights as stored, "
+        "attention of the fast step: sdpa"
+    )
 
 
 def test_a_resumed_training_keeps_the_plan_it_began_with(tmp_path):
