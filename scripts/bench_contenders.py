@@ -15,7 +15,8 @@ from typing import Any
 from bench_machine import SCRATCH, packages, peak_bytes
 from bench_shapes import RANK, WARM_UP, Job, drawn, rows_of, tokens_of
 
-FAST = ("fast", "fast-cached", "fast-compiled", "fast-graph")  # of this project: with dense 4-bit weights kept, ...
+# Of this project: as it comes, with Triton's kernels, with dense 4-bit weights kept, compiled, as a CUDA graph.
+FAST = ("fast", "fast-triton", "fast-cached", "fast-compiled", "fast-graph")
 CONTENDERS = (*FAST, "trl-default", "trl-best", "unsloth")
 LINEAR = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 HEADS = ("lm_head", "score")  # are not quantized
@@ -39,6 +40,8 @@ def cannot(job: Job) -> str | None:
     """Why this contender has no such job, if it has none."""
     if job.contender == "fast-cached" and not job.four_bit:
         return "only 4-bit weights are made dense: there is nothing to keep"
+    if job.contender == "fast-triton" and job.device != "cuda":
+        return "Triton's kernels need a CUDA device"
     if job.contender == "unsloth" and job.workload == "reward":
         return "Unsloth has no step of its own for a reward model"
     if job.contender == "unsloth" and job.device != "cuda":
@@ -182,7 +185,7 @@ def hasten(job: Job, model: Any) -> None:
     from stages.models.quantization import keep_dense
 
     older_libraries.varlen_without_switch()
-    said = step.install(model, "fast")
+    said = step.install(model, "fast", "triton" if job.contender == "fast-triton" else "plain")
     if not said.startswith("fast"):
         sys.exit(f"the fast step falls back: {said}")
     if job.contender == "fast-cached":

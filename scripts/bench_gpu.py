@@ -24,7 +24,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 SECONDS = 530
 LEAST = 10  # seconds in which a part could do anything
-GPU_TESTS = ("tests/stages/kernels/test_tree.py", "tests/stages/models/test_quantization.py")
+GPU_TESTS = ("kernels/test_tree.py", "kernels/test_passes.py", "models/test_quantization.py")
 TRL = ("trl-default", "trl-best")
 
 
@@ -48,7 +48,7 @@ def ceilings(given: argparse.Namespace) -> list[str]:
 
 def tests(given: argparse.Namespace) -> list[str]:
     plain = ["-m", "gpu", "-p", "older_libraries", "-p", "no:cacheprovider", "-rA", "--tb=short"]
-    return [sys.executable, "-m", "pytest", *plain, *GPU_TESTS]
+    return [sys.executable, "-m", "pytest", *plain, *(f"tests/stages/{file}" for file in GPU_TESTS)]
 
 
 def steps(model: str, workloads: str, contenders: tuple[str, ...], *more: object) -> Callable:
@@ -85,27 +85,15 @@ def profile(given: argparse.Namespace) -> list[str]:
 def rollout(given: argparse.Namespace) -> list[str]:
     where = ("--model", "llama-1b", "--device", "cuda", "--prompts", 64, "--samples", 4, "--new", 64, "--rounds", 3)
     if given.dry:
-        where = (
-            "--model",
-            "llama-tiny",
-            "--device",
-            "cpu",
-            "--dtype",
-            "float32",
-            "--prompts",
-            2,
-            "--new",
-            2,
-            "--rounds",
-            1,
-        )
+        where = ("--model", "llama-tiny", "--device", "cpu", "--dtype", "float32", "--prompts", 2)
+        where = (*where, "--new", 2, "--rounds", 1)
     return script("bench_rollout.py", *where, "--out", given.out / "rollout_cuda.json")
 
 
 PARTS = (
     Part("ceilings", 45, ceilings),
     Part("tests", 90, tests),
-    Part("1b", 230, steps("llama-1b", "dpo sft", ("fast", *TRL, "unsloth"), "--prompt", 1024)),
+    Part("1b", 250, steps("llama-1b", "dpo sft", ("fast", "fast-triton", *TRL, "unsloth"), "--prompt", 1024)),
     Part("8b", 175, steps("llama-8b", "dpo sft", ("fast", *TRL), "--prompt", 1024)),
     Part("8b-4bit", 60, steps("llama-8b", "sft", ("fast", "fast-cached"), "--four-bit")),
     Part("profile", 50, profile),

@@ -4,9 +4,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
+@pytest.mark.slow
 def test_it_ends_without_a_word():
     """It outlives the command by a moment, so what a library complained of at its end would follow the report's path.
 

@@ -22,6 +22,7 @@ from stages.kernels.head import Logits
 pytest.importorskip("triton")
 from stages.kernels import passes
 
+pytestmark = pytest.mark.gpu  # they say more on a GPU, where nothing is interpreted, and run without one too
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 TYPES = st.sampled_from([torch.float32, torch.bfloat16])
 FEW = settings(max_examples=25)
@@ -128,7 +129,6 @@ def test_of_equal_logits_the_first_is_top_1(monkeypatch):
     assert found.is_top1.tolist() == [False, True, False]
 
 
-@pytest.mark.gpu
 @pytest.mark.skipif(DEVICE == "cpu", reason="the interpreter does not round to 16 bits as a GPU does")
 def test_in_16_bits_scores_are_no_further_from_the_truth_than_the_plain_head_s():
     hidden, weight = drawn(0, torch.bfloat16, 12, 32), drawn(1, torch.bfloat16, 300, 32)
@@ -239,6 +239,7 @@ for data in ("*bf16", "*fp32"):
 """
 
 
+@pytest.mark.slow
 def test_every_kernel_compiles_for_a_gpu(tmp_path):
     """To machine code, by the compiler of a GPU machine; nothing is run. Takes long: twelve compilations."""
     environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
