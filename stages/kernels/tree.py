@@ -54,8 +54,11 @@ class Tree:
             self._cached[family, window] = _visible(family, window).to(self.device)
         return self._cached[family, window]
 
-    def ragged(self) -> tuple[Tensor, Tensor, Tensor, int, int]:
-        """For attention with ragged queries and keys: indices of keys, borders of queries, of keys, and the longest."""
+    def ragged(self) -> tuple[Tensor | None, Tensor, Tensor, int, int]:
+        """For attention with ragged queries and keys: indices of keys, borders of queries, of keys, and the longest.
+
+        None for the indices where no prompt is shared, so that the keys are those of the row as they are.
+        """
         if "ragged" not in self._cached:
             self._cached["ragged"] = _ragged(self.families, self.device)
         return self._cached["ragged"]
@@ -71,7 +74,7 @@ def _visible(family: Family, window: int | None) -> Tensor:
     return seen if window is None else seen & (distance < window)
 
 
-def _ragged(families: Sequence[Family], device: torch.device) -> tuple[Tensor, Tensor, Tensor, int, int]:
+def _ragged(families: Sequence[Family], device: torch.device) -> tuple[Tensor | None, Tensor, Tensor, int, int]:
     keys, queries_at, keys_at, longest_q, longest_k = [], [0], [0], 0, 0
     for family in families:
         prompt = torch.arange(family.start, family.start + family.prompt)
@@ -86,7 +89,8 @@ def _ragged(families: Sequence[Family], device: torch.device) -> tuple[Tensor, T
             keys_at.append(keys_at[-1] + len(seen))
             longest_q, longest_k = max(longest_q, length), max(longest_k, len(seen))
     borders = [torch.tensor(at, dtype=torch.int32, device=device) for at in (queries_at, keys_at)]
-    return torch.cat(keys).to(device), borders[0], borders[1], longest_q, longest_k
+    index = torch.cat(keys).to(device) if any(family.answers for family in families) else None
+    return index, borders[0], borders[1], longest_q, longest_k
 
 
 def register() -> None:
@@ -178,9 +182,12 @@ def _ragged_attention(
     from torch.nn.attention.varlen import varlen_attn
 
     index, queries_at, keys_at, longest_q, longest_k = tree.ragged()
+    keys, values = key[0].transpose(0, 1), value[0].transpose(0, 1)
+    if index is not None:  # on the way back index_select adds up what a shared key gets; x[index] would sort first
+        keys, values = keys.index_select(0, index), values.index_select(0, index)
     output = varlen_attn(
-        query[0].transpose(0, 1), key[0].transpose(0, 1)[index], value[0].transpose(0, 1)[index],
-        queries_at, keys_at, longest_q, longest_k, scale=scaling, enable_gqa=query.shape[1] != key.shape[1],
+        query[0].transpose(0, 1), keys, values, queries_at, keys_at, longest_q, longest_k, scale=scaling,
+        enable_gqa=query.shape[1] != key.shape[1],
         window_size=(-1 if window is None else window - 1, 0),
     )  # fmt: skip
     return output[None]

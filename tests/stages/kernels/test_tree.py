@@ -112,20 +112,37 @@ def test_attention_in_a_family_is_attention_on_each_sequence_alone(kernel, shape
             torch.testing.assert_close(found[:, own], expected, atol=1e-5, rtol=1e-5)
 
 
-@quick
-@given(shape=lengths, window=windows)
-def test_ragged_indices_describe_the_same_attention(shape, window):
-    """A plain reading of what flash attention with borders does: queries meet their keys, aligned at the end."""
-    tree = tree_of(shape)
-    q, k, v = heads(tree.families[-1].stop)
-    index, queries_at, keys_at, longest_q, longest_k = tree.ragged()
+def bordered(query, key, value, queries_at, keys_at, longest_q, longest_k, *, scale, enable_gqa, window_size):
+    """A plain reading of `varlen_attn`: queries meet the keys between the same borders, aligned at the end."""
+    (left, right), parts = window_size, []
+    assert right == 0, "a query that sees what comes after it"
     spans_q, spans_k = (list(zip(at[:-1].tolist(), at[1:].tolist(), strict=True)) for at in (queries_at, keys_at))
-    parts = []
     for (q0, q1), (k0, k1) in zip(spans_q, spans_k, strict=True):
         assert q1 - q0 <= longest_q and k1 - k0 <= longest_k
-        parts.append(alone(q[0][:, q0:q1], k[0][:, index[k0:k1]], v[0][:, index[k0:k1]], window))
-    expected = _family_attention(q, k, v, tree, None, window)[0].transpose(0, 1)
-    torch.testing.assert_close(torch.cat(parts, dim=1), expected, atol=1e-5, rtol=1e-5)
+        q, k, v = (x.transpose(0, 1) for x in (query[q0:q1], key[k0:k1], value[k0:k1]))
+        assert enable_gqa == (len(q) != len(k))
+        parts.append(alone(q, k, v, None if left < 0 else left + 1, scale).transpose(0, 1))
+    return torch.cat(parts)
+
+
+@quick
+@given(shape=lengths, window=windows, grouped=st.booleans(), shared=st.booleans())
+def test_ragged_attention_is_the_same_attention(shape, window, grouped, shared):
+    """Output and gradients; where no prompt is shared, keys stay where they are."""
+    import torch.nn.attention.varlen
+
+    tree = tree_of(shape if shared else [(prompt + sum(answers), []) for prompt, answers in shape])
+    assert (tree.ragged()[0] is None) == (not any(family.answers for family in tree.families))
+    results = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.nn.attention.varlen, "varlen_attn", bordered)
+        for kernel in (_ragged_attention, _family_attention):
+            given_ = [x.requires_grad_() for x in heads(tree.families[-1].stop, key_heads=2 if grouped else 4)]
+            out = kernel(*given_, tree, 0.3, window)
+            (out * torch.linspace(-1, 1, out.numel()).view(out.shape)).sum().backward()
+            results.append([out.detach(), *(x.grad for x in given_)])
+    for found, expected in zip(*results, strict=True):
+        torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("size", [2, 3])
