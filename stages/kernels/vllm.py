@@ -151,9 +151,7 @@ def check_engine(engine: str, runtime: Runtime, method: str = "", where: str = "
     if runtime.device == "cpu" or not _gpu():
         raise ConfigError(f"{where}=vllm needs a CUDA device, and there is none here (runtime.device); use own")
     if importlib.util.find_spec("vllm") is None:
-        raise ConfigError(
-            f"{where}=vllm: no vLLM here; pip install 'journeyman[vllm]' (docs/ppo.md#vllm), or use own"
-        )
+        raise ConfigError(f"{where}=vllm: no vLLM here; pip install 'journeyman[vllm]' (docs/ppo.md#vllm), or use own")
 
 
 def _gpu() -> bool:
