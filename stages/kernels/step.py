@@ -67,7 +67,9 @@ def _judges(model: "PreTrainedModel") -> bool:
 
 
 def _head_forbids(head: Any) -> str | None:
-    if head is None or type(head).__name__ != "Linear" or head.weight.requires_grad:
+    import torch
+
+    if type(head) is not torch.nn.Linear or head.weight.requires_grad:  # PEFT's own layer is called Linear too
         return "the output layer is trained, adapted or missing"
     return None
 

@@ -2,6 +2,8 @@
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from kernel_toys import (
     ARCHITECTURES,
     PAIRS,
@@ -17,6 +19,7 @@ from kernel_toys import (
     sft_trainer,
 )
 
+from stages.kernels.step import install
 from stages.models.chain import AdapterRef, AdapterWeights, attach
 from stages.training.arguments import CHOICES
 
@@ -51,6 +54,39 @@ def test_the_window_of_a_toy_is_in_effect(architecture):
     near, far = (outcome(dpo_trainer(net(architecture, **changes), "fast"))[0] for changes in ({}, wide))
     assert abs(near - far) > 1e-4
     assert min(len(p["prompt_ids"]) + len(p["chosen_ids"]) for p in PAIRS) >= WINDOW
+
+
+@st.composite
+def drawn(draw):
+    """(architecture, shape of its attention, pairs): windows from 2 tokens on, answers from 1 on, alike or not."""
+    key_heads, groups = draw(st.sampled_from([1, 2, 3])), draw(st.sampled_from([1, 2, 3]))
+    shape = {
+        "num_attention_heads": key_heads * groups, "num_key_value_heads": key_heads,
+        "hidden_size": 36, "head_dim": draw(st.sampled_from([4, 6, 10])), "tie_word_embeddings": draw(st.booleans()),
+    }  # fmt: skip
+    architecture = draw(st.sampled_from(sorted(ARCHITECTURES)))
+    if "llama" not in architecture:
+        shape["sliding_window"] = draw(st.integers(2, 20))
+    pairs = []
+    for seed in range(draw(st.integers(1, 4))):
+        chosen, rejected = draw(st.integers(1, 12)), draw(st.integers(1, 12))
+        alike = draw(st.integers(0, min(chosen, rejected)))
+        pairs.append(pair(draw(st.integers(0, 2)) + 10 * seed, draw(st.integers(1, 20)), chosen, rejected, alike))
+    return architecture, shape, pairs
+
+
+@settings(max_examples=10, derandomize=True, deadline=None)
+@given(drawn())
+def test_any_shape_and_any_lengths(case):
+    """A gradient that is nothing but rounding (one token sees nobody but itself) is held to the largest one."""
+    architecture, shape, pairs = case
+    (loss, found, _), (wanted, expected, _) = both(
+        dpo_trainer, pairs, model=lambda: net(architecture, large=1, **shape)
+    )
+    largest = max(float(grad.abs().max()) for grad in expected.values())
+    assert abs(loss - wanted) <= 1e-5 * abs(wanted) and found.keys() == expected.keys()
+    for name, grad in expected.items():
+        assert (found[name] - grad).abs().max() <= 1e-5 * max(float(grad.abs().max()), largest / 50), name
 
 
 def test_dft_loss():
@@ -197,6 +233,30 @@ def test_a_chain_on_a_base_of_four_bits(quantized):
         return found
 
     check_equal(*both(dpo_trainer, model=model))
+
+
+def above_another(make, step):
+    """A trainer whose model has a second PEFT adapter on below the trained one: frozen, with a scale of its own."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    trainer = make(net(), "trl")
+    torch.manual_seed(5)
+    trainer.model.add_adapter("below", lora(r=3, lora_alpha=7))
+    for name, parameter in trainer.model.named_parameters():
+        parameter.requires_grad_(parameter.requires_grad and ".below." not in name)
+    for layer in trainer.model.modules():
+        if isinstance(layer, BaseTunerLayer):
+            layer._active_adapter = ["below", "default"]
+    trainer.said = install(trainer.model.get_base_model(), step)
+    return trainer
+
+
+@pytest.mark.parametrize("make", [sft_trainer, dpo_trainer])
+def test_a_frozen_adapter_below_the_trained_one(make):
+    fast, trl = (above_another(make, step) for step in ("fast", "trl"))
+    assert fast.said.startswith("fast (fused: 14 ")
+    check_equal(outcome(fast), outcome(trl))
+    assert abs(outcome(fast)[0] - outcome(make(net(), "fast"))[0]) > 1e-4, "the frozen adapter does nothing"
 
 
 @pytest.mark.parametrize("changes", [{"use_rslora": True}, {"target_modules": ["q_proj", "v_proj"]}], ids=str)

@@ -277,6 +277,12 @@ def trained_head():
     return found
 
 
+def adapted_head():
+    from peft import get_peft_model
+
+    return get_peft_model(net("llama, head of its own"), lora(target_modules=["q_proj", "lm_head"])).get_base_model()
+
+
 def inside_another_model():
     """A text model that a larger one owns: images would come in beside the tokens."""
     found = net("gemma3")
@@ -290,6 +296,7 @@ REASONS = {
     "another architecture": (gpt2, "the architecture gpt2 has not been checked; known are llama"),
     "a text model inside another": (inside_another_model, "the architecture gemma3 has not been checked"),
     "a trained head": (trained_head, "the output layer is trained"),
+    "an adapted head": (adapted_head, "the output layer is trained, adapted or missing"),
     "attention dropout": (lambda: net(attention_dropout=0.1), "attention dropout"),
     "attention both ways": (lambda: net("gemma3", use_bidirectional_attention=True), "both directions"),
     "positions by length": (lambda: net(rope_parameters=DYNAMIC), "depend on the length of the batch"),

@@ -73,6 +73,13 @@ def test_a_torn_last_line_is_computed_again_and_harms_no_other(file):
         assert compute(file)[1] == []
 
 
+def test_the_same_answers_to_another_prompt_are_another_pair(file):
+    rows = [{"prompt_ids": [i], "chosen_ids": [1], "rejected_ids": [2]} for i in (3, 4)]
+    compute(file, rows[:1])
+    made, passes = compute(file, rows)
+    assert passes == [[4]] and made["ref_chosen_logps"][:] == pytest.approx([-3.1, -4.1])
+
+
 def write(file, start):
     for i in range(start, start + 40):
         reference._append(file, {f"{i}": (float(i), -float(i))})
