@@ -33,6 +33,8 @@ def cache_file(folder: Path, policy: Policy, step: str, ld_alpha: float | None) 
         "quantized": policy.quantized, "device": policy.device, "ld_alpha": ld_alpha,
         "step": step.partition(" ")[0],  # not how many of the new adapter's layers it fuses: they are off here
     }  # fmt: skip
+    if getattr(policy.model, "triton_kernels", False):
+        said["kernels"] = "triton"  # they round elsewhere
     return folder / "reference" / f"{_digest(said)}.jsonl"
 
 

@@ -118,12 +118,13 @@ SAID = {"policy": policy(), "step": "fast (14 fused low-rank layers)", "ld_alpha
         {"policy": policy(chain=replace(policy().chain, adapters=[]))},
         {"policy": policy(chain=replace(policy().chain, base={**policy().chain.base, "digest": "another"}))},
         {"policy": policy(model=SimpleNamespace(dtype=torch.bfloat16))},
+        {"policy": policy(model=SimpleNamespace(dtype=torch.float32, triton_kernels=True))},
         {"policy": policy(quantized="0123")},
         {"policy": policy(device="cuda")},
         {"step": "trl (asked for)"},
         {"ld_alpha": 0.3},
     ],
-    ids=["adapter", "no adapter", "base", "dtype", "4 bits", "device", "step", "ld_alpha"],
+    ids=["adapter", "no adapter", "base", "dtype", "kernels", "4 bits", "device", "step", "ld_alpha"],
 )
 def test_what_changes_the_numbers_has_a_file_of_its_own(change, tmp_path):
     assert cache_file(tmp_path, **SAID) != cache_file(tmp_path, **{**SAID, **change})
