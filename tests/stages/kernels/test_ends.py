@@ -112,6 +112,16 @@ def test_what_comes_after_the_last_token_that_is_no_padding_is_not_judged():
         torch.testing.assert_close(fast(**batch).logits, plain(**batch).logits)
 
 
+def test_a_padding_token_inside_a_sequence_is_read():
+    """Where EOS is the padding token, the turns before the last end with it."""
+    plain, fast = judge(), judge()
+    steps.install(fast, "fast")
+    pad = tokenizer().pad_token_id
+    batch = {"input_ids": torch.tensor([[5, pad, 6, 7, pad]]), "attention_mask": torch.tensor([[1, 1, 1, 1, 0]])}
+    with torch.no_grad():
+        torch.testing.assert_close(fast(**batch).logits, plain(**batch).logits)
+
+
 @given(st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=12), min_size=1, max_size=9))
 def test_groups_hold_every_sequence_once_and_what_they_share_is_shared(sequences):
     found = list(ends.groups(sequences))
