@@ -84,6 +84,7 @@ class Policy:
     quantized: str | None = None  # what decides the 4-bit weights of its base; None: the base as it is
     prompting: Prompting = field(default_factory=Prompting)  # what stands before every prompt; of a baseline only
     engine: "Engine | None" = None  # that writes its answers; None: the model itself
+    scales: tuple[float, ...] = ()  # of the chain's adapters that are in the model; their digests are of weights alone
 
     @property
     def writes(self) -> str:
@@ -150,11 +151,12 @@ def load_policy(
     tokenizer = load_tokenizer(folder)
     if tokenizer_digest(tokenizer) != chain.tokenizer_digest or template_digest(tokenizer) != chain.template_digest:
         raise StoreError(f"{artifact.stage}: the tokenizer or chat template of {folder} is not the recorded one")
-    below = chain.adapters[:links]
-    attach(model, [adapter_weights(_link(known, ref.artifact), ref, chain.base["artifact"]) for ref in below])
+    below = [adapter_weights(_link(known, ref.artifact), ref, chain.base["artifact"]) for ref in chain.adapters[:links]]
+    attach(model, below)
     keep_dense(model, dequant_cache_gib)
-    prompting = Prompting.read(artifact.path / "model")
-    return Policy(model, tokenizer, chain, device, quantized_key(base) if quantized else None, prompting)
+    prompting, scales = Prompting.read(artifact.path / "model"), tuple(adapter.scale for adapter in below)
+    key = quantized_key(base) if quantized else None
+    return Policy(model, tokenizer, chain, device, key, prompting, scales=scales)
 
 
 def _link(known: dict[str, Artifact], artifact_id: str) -> Artifact:
@@ -169,6 +171,7 @@ class AdapterWeights:
 
     ref: AdapterRef
     layers: dict[str, tuple["torch.Tensor", "torch.Tensor"]]
+    scale: float = 1.0  # that the adapter's own rank and settings give
 
 
 def adapter_weights(artifact: Artifact, ref: AdapterRef, base: str) -> AdapterWeights:
@@ -193,9 +196,13 @@ def adapter_weights(artifact: Artifact, ref: AdapterRef, base: str) -> AdapterWe
     layers = {}
     for name in names:
         a, b = tensors[f"{name}.lora_A.weight"], tensors[f"{name}.lora_B.weight"]
-        scaling = config["lora_alpha"] / (math.sqrt(a.shape[0]) if config.get("use_rslora") else a.shape[0])
-        layers[name.removeprefix(PEFT_PREFIX)] = (a, b * scaling)
-    return AdapterWeights(ref, layers)
+        layers[name.removeprefix(PEFT_PREFIX)] = (a, b * _scale(config, a.shape[0]))
+    return AdapterWeights(ref, layers, _scale(config, config["r"]))
+
+
+def _scale(config: dict[str, Any], rank: int) -> float:
+    """What an adapter of this rank is multiplied by (rsLoRA: Kalajdzievski 2023, arXiv 2312.03732)."""
+    return float(config["lora_alpha"] / (math.sqrt(rank) if config.get("use_rslora") else rank))
 
 
 def attach(model: "PreTrainedModel", adapters: list[AdapterWeights]) -> None:

@@ -29,8 +29,8 @@ def cache_file(folder: Path, policy: Policy, step: str, ld_alpha: float | None) 
     """Where the log-probabilities under `policy`, computed in this way, are kept."""
     said = {
         "base": policy.chain.base["digest"], "adapters": [ref.digest for ref in policy.chain.adapters],
-        "methods": [ref.method for ref in policy.chain.adapters], "dtype": str(policy.model.dtype),
-        "quantized": policy.quantized, "device": policy.device, "ld_alpha": ld_alpha,
+        "methods": [ref.method for ref in policy.chain.adapters], "scales": policy.scales,
+        "dtype": str(policy.model.dtype), "quantized": policy.quantized, "device": policy.device, "ld_alpha": ld_alpha,
         "step": step.partition(" ")[0],  # not how many of the new adapter's layers it fuses: they are off here
     }  # fmt: skip
     if getattr(policy.model, "triton_kernels", False):

@@ -119,6 +119,8 @@ def test_chain_equals_peft_stack(base, link, chained, settings, way):
     for reference in (peft_stack(base, links), merged(base, links)):
         torch.testing.assert_close(logits(policy.model), logits(reference), atol=1e-5, rtol=1e-5)
     assert (logits(policy.model) - plain).abs().max() > 0.1  # the adapters do something
+    wanted = [adapter.lora_alpha / adapter.r for adapter in peft_stack(base, links).peft_config.values()]
+    assert list(policy.scales) == wanted
 
 
 def test_in_16_bits_the_adapters_are_not_rounded_into_the_weights(base, link, chained, monkeypatch):

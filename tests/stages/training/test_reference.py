@@ -99,7 +99,13 @@ def test_two_writers_lose_no_lines(file):
 def policy(**changes):
     adapter = AdapterRef("sft", "sft-1", "digest", "lora", 4)
     chain = Chain({"artifact": "base-1", "digest": "weights", "source": "toy"}, [adapter])
-    given = {"model": SimpleNamespace(dtype=torch.float32), "tokenizer": None, "chain": chain, "device": "cpu"}
+    given = {
+        "model": SimpleNamespace(dtype=torch.float32),
+        "tokenizer": None,
+        "chain": chain,
+        "device": "cpu",
+        "scales": (4.0,),
+    }
     return Policy(**{**given, **changes})
 
 
@@ -116,6 +122,7 @@ SAID = {"policy": policy(), "step": "fast (14 fused low-rank layers)", "ld_alpha
     [
         {"policy": policy(chain=other_chain(digest="another"))},
         {"policy": policy(chain=replace(policy().chain, adapters=[]))},
+        {"policy": policy(scales=(2.0,))},
         {"policy": policy(chain=replace(policy().chain, base={**policy().chain.base, "digest": "another"}))},
         {"policy": policy(model=SimpleNamespace(dtype=torch.bfloat16))},
         {"policy": policy(model=SimpleNamespace(dtype=torch.float32, triton_kernels=True))},
@@ -124,7 +131,7 @@ SAID = {"policy": policy(), "step": "fast (14 fused low-rank layers)", "ld_alpha
         {"step": "trl (asked for)"},
         {"ld_alpha": 0.3},
     ],
-    ids=["adapter", "no adapter", "base", "dtype", "kernels", "4 bits", "device", "step", "ld_alpha"],
+    ids=["adapter", "no adapter", "scale", "base", "dtype", "kernels", "4 bits", "device", "step", "ld_alpha"],
 )
 def test_what_changes_the_numbers_has_a_file_of_its_own(change, tmp_path):
     assert cache_file(tmp_path, **SAID) != cache_file(tmp_path, **{**SAID, **change})
