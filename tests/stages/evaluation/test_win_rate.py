@@ -38,11 +38,11 @@ def measured(policy, tmp_path, monkeypatch):
         model, start, judging_model = map(artifact, names)
 
         def opened(one):
-            return SimpleNamespace(name=one.id, device="cpu")
+            return SimpleNamespace(name=one.id, device="cpu", writes="cpu")
 
         others = Others(model, judging_model, start, opened, tmp_path / f"{len(list(tmp_path.iterdir()))}")
         asked = WinRateParams(**params)
-        items = WinRate().run_beside(SimpleNamespace(name="model", device="cpu"), ROWS, asked, 0, others)
+        items = WinRate().run_beside(SimpleNamespace(name="model", device="cpu", writes="cpu"), ROWS, asked, 0, others)
         return items, WinRate().details(items, asked)
 
     return run
