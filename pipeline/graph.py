@@ -95,13 +95,14 @@ def _evaluation(experiment: Experiment, model: str, suites: dict[str, Suite], st
     suites = suitable(suites, model, policy, {name: _inputs(name, stages) for name in stages})
     if not suites:
         return {}
+    engine = experiment.eval.engine
     config = kind("evaluate").config(  # type: ignore[call-arg]
         kind="evaluate",
         inputs={"model": model, **roles(suites, policy)},
         data={suite.data: suite.data for suite in suites.values()},
         suites=suites,
-        engine=experiment.eval.engine,
         runtime=experiment.eval.runtime,
+        **({} if engine == "own" else {"engine": engine}),  # a kind of somebody else's may know no other
     )
     return {f"eval_{model}": _node(f"eval_{model}", config)}
 
