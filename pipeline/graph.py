@@ -96,13 +96,14 @@ def _evaluation(experiment: Experiment, model: str, suites: dict[str, Suite], st
     if not suites:
         return {}
     engine = experiment.eval.engine
+    chosen: dict[str, Any] = {} if engine == "own" else {"engine": engine}  # a kind from elsewhere may have no such key
     config = kind("evaluate").config(  # type: ignore[call-arg]
         kind="evaluate",
         inputs={"model": model, **roles(suites, policy)},
         data={suite.data: suite.data for suite in suites.values()},
         suites=suites,
         runtime=experiment.eval.runtime,
-        **({} if engine == "own" else {"engine": engine}),  # a kind of somebody else's may know no other
+        **chosen,
     )
     return {f"eval_{model}": _node(f"eval_{model}", config)}
 
