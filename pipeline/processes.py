@@ -59,8 +59,6 @@ def check_runtime(runtime: Runtime, found: Kind) -> None:
         raise ConfigError(f"runtime.device={runtime.device}: use one of {', '.join(DEVICES)}")
     if runtime.kernels not in KERNELS:
         raise ConfigError(f"runtime.kernels={runtime.kernels}: use one of {', '.join(KERNELS)}")
-    if runtime.kernels == "triton" and runtime.device == "cpu":
-        raise ConfigError("runtime.kernels=triton needs a GPU, and runtime.device=cpu; use runtime.kernels=plain")
     for name in ("threads", "dequant_cache_gib"):
         if getattr(runtime, name) < 0:
             raise ConfigError(f"runtime.{name}={getattr(runtime, name)}: at least 0")

@@ -113,7 +113,7 @@ def _check(config: PpoConfig) -> None:
     several.check_division(config.batch_size, config.runtime)
     several.check_strategy(config.runtime, ("ddp",))
     _check_beside(config)
-    step.check(config.step, STEPS, config.runtime.kernels)
+    step.check(config.step, STEPS, config.runtime)
     if config.peft.dropout:
         raise ConfigError("peft.dropout: PPO compares probabilities of one token before and after a step; set it to 0")
     answers = config.batch_size * config.train.minibatches
@@ -264,7 +264,7 @@ def _actor(ctx: Context, roles: "Roles") -> Any:
         with torch.no_grad():
             head.weight.copy_(member.weight[None] / member.scale)
             head.bias.fill_(-member.mean / member.scale)
-    step.check_kernels(kernels := ctx.config.runtime.kernels, roles.policy.device)
+    kernels = ctx.config.runtime.kernels
     taken = step.install(model, "fast", kernels) if ctx.config.step == "fast" else "plain (asked for)"
     taken = taken if ctx.config.step == "plain" or taken.startswith("fast") else f"plain {taken.partition(' ')[2]}"
     if wanted.adapter:

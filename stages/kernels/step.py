@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedModel
 
+    from pipeline.schema import Runtime
     from stages.kernels.layout import Row
 
 STEPS = ("fast", "trl")
@@ -91,18 +92,22 @@ def _named(model: "PreTrainedModel", ending: str) -> list[Any]:
     return [module for module in model.modules() if type(module).__name__.endswith(ending)]
 
 
-def check(step: str, known: tuple[str, ...], kernels: str) -> None:
-    """ConfigError for a step that is not known, or `runtime.kernels` that it would not use."""
+def check(step: str, known: tuple[str, ...], runtime: "Runtime") -> None:
+    """ConfigError for a step that is not known, or `runtime.kernels` that it would not use or this machine not run."""
     if step not in known:
         raise ConfigError(f"step={step}: use one of {', '.join(known)}")
-    if step != "fast" and kernels != "plain":
-        raise ConfigError(f"runtime.kernels={kernels}: only step: fast reads it, and step is {step}; take it out")
-
-
-def check_kernels(kernels: str, device: str) -> None:
-    """ConfigError where `runtime.kernels` asks for what this machine cannot run."""
-    if kernels != "triton":
+    if runtime.kernels == "plain":
         return
+    if step != "fast":
+        raise ConfigError(
+            f"runtime.kernels={runtime.kernels}: only step: fast reads it, and step is {step}; take it out"
+        )
+    from stages.models.chain import resolve_device
+
+    _check_triton(resolve_device(runtime.device))
+
+
+def _check_triton(device: str) -> None:
     if device == "cpu":
         raise ConfigError("runtime.kernels=triton needs a GPU, and the device here is cpu; use runtime.kernels=plain")
     try:
@@ -117,7 +122,7 @@ def check_kernels(kernels: str, device: str) -> None:
 def install(model: "PreTrainedModel", step: str, kernels: str = "plain") -> str:
     """Make `model`, once its trainer exists, take the step that `step` names; returns what it takes, in words.
 
-    `kernels: triton`: passes over memory are those of `passes`, see `check_kernels`.
+    `kernels: triton`: passes over memory are those of `passes`, see `check`.
     """
     from stages.kernels import mlp, norm, qkv, rotary
 

@@ -167,7 +167,7 @@ def check_sizes(config: TrainConfig) -> None:
     ):
         if value < least:
             raise ConfigError(f"{name}={value}: at least {least}")
-    step.check(config.step, step.STEPS, runtime.kernels)
+    step.check(config.step, step.STEPS, runtime)
     several.check(config)
 
 

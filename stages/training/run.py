@@ -120,9 +120,7 @@ def settle(ctx: Context, made: memory.Plan) -> memory.Plan:
 
 def take_step(ctx: Context, policy: Policy) -> str:
     """Make the policy, whose trainer exists by now, take the configured training step; says which, and why if not."""
-    kernels = ctx.config.runtime.kernels
-    step.check_kernels(kernels, policy.device)
-    taken = step.install(policy.model, ctx.config.step, kernels)
+    taken = step.install(policy.model, ctx.config.step, ctx.config.runtime.kernels)
     if "training" not in ctx.sections:
         ctx.log(f"training step: {taken}")
         ctx.record("training", {"step": taken})

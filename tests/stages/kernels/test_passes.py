@@ -16,6 +16,7 @@ from kernel_toys import PAIRS, ROWS, check_equal, dpo_trainer, net, outcome, sft
 from torch.nn.functional import silu
 
 from pipeline.errors import ConfigError
+from pipeline.schema import Runtime
 from stages.kernels import head, mlp, norm, rotary, step
 from stages.kernels.head import Logits
 
@@ -197,13 +198,14 @@ def test_a_batch_of_several_rows_is_turned_by_the_library_s_function():
 
 # -- where they can run -------------------------------------------------------------------------------------------
 def test_kernels_are_refused_where_they_cannot_run(monkeypatch):
-    step.check_kernels("plain", "cpu")
-    step.check_kernels("triton", "cuda")
+    """Before the first stage begins: stages ask this when their configs are checked."""
+    here = Runtime(device="cuda", kernels="triton")
+    step.check("fast", step.STEPS, here)
     with pytest.raises(ConfigError, match=r"runtime.kernels=triton needs a GPU, and the device here is cpu"):
-        step.check_kernels("triton", "cpu")
+        step.check("fast", step.STEPS, Runtime(device="cpu", kernels="triton"))
     monkeypatch.setitem(sys.modules, "triton", None)
     with pytest.raises(ConfigError, match=r"the package triton is not installed.*CUDA build of torch"):
-        step.check_kernels("triton", "cuda")
+        step.check("fast", step.STEPS, here)
 
 
 COMPILE = """

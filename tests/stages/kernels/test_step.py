@@ -9,6 +9,7 @@ from kernel_toys import PAIRS, dpo_trainer, gradients, lora, net, outcome, pair,
 from torch.nn.functional import cross_entropy
 
 from pipeline.errors import ConfigError, StageFailed
+from pipeline.schema import Runtime
 from stages.kernels import layout, step
 from stages.models.chat import IGNORE
 
@@ -327,4 +328,4 @@ def test_a_layer_that_cannot_be_fused_is_named_and_the_step_stays_fast():
 def test_a_step_that_is_not_known_and_kernels_without_it_are_refused(said, reason):
     asked, kernels = said
     with pytest.raises(ConfigError, match=reason):
-        step.check(asked, step.STEPS, kernels)
+        step.check(asked, step.STEPS, Runtime(kernels=kernels))
