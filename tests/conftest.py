@@ -18,7 +18,10 @@ from pipeline.schema import Evaluation, Experiment, ModelConfig, StoreConfig, Su
 if not Path("/dev/nvidiactl").exists():  # without a GPU Triton's kernels are interpreted; it reads this when imported
     os.environ.setdefault("TRITON_INTERPRET", "1")
 
-settings.register_profile("journeyman", deadline=None, max_examples=60)  # a busy machine is no failure
+# A busy machine is no failure, and a change is not refused for examples that the last one was not asked about:
+# `pytest --hypothesis-profile=search` draws new ones.
+settings.register_profile("journeyman", deadline=None, max_examples=60, derandomize=True)
+settings.register_profile("search", deadline=None, max_examples=60)
 settings.load_profile("journeyman")
 
 # absl, which rouge-score brings, keeps the stderr of its import and closes it when a library configures logging anew
