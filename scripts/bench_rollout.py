@@ -40,7 +40,7 @@ def main() -> None:
     contenders = {"fast": ours, "generate": generate, "continuous batching": continuous, "vllm": by_vllm}
     policies = {"fast": opened(asked, fused=True), "generate": opened(asked, fused=False)}
     policies["vllm"] = policies["fast"]  # which checks what vLLM tells
-    prompts = made(asked)
+    prompts = made(asked, policies["fast"].model.config.vocab_size)
     seconds: dict[str, list[float]] = {name: [] for name in contenders}
     refused: dict[str, str] = {}
     for number in range(asked.rounds + 1):  # the first is a warm-up
@@ -50,6 +50,8 @@ def main() -> None:
             began = time.perf_counter()
             try:
                 written = run(policies.get(name, policies["generate"]), prompts, asked)
+                if not written:
+                    raise RuntimeError("it wrote nothing")
             except Exception as error:  # a contender that does not run here is part of the result
                 refused[name] = f"{type(error).__name__}: {error}".splitlines()[0]
                 continue
@@ -84,11 +86,11 @@ def opened(asked: argparse.Namespace, fused: bool) -> Any:
     return Policy(model, tokenizer, Chain(base={}), asked.device)
 
 
-def made(asked: argparse.Namespace) -> list[list[int]]:
+def made(asked: argparse.Namespace, vocabulary: int) -> list[list[int]]:
     """Prompts of 40 to 200 tokens that begin with the same 24, as chats with one system turn do."""
-    draw = random.Random(0)
-    start = [draw.randrange(100, 10_000) for _ in range(24)]
-    return [start + [draw.randrange(100, 10_000) for _ in range(draw.randint(16, 176))] for _ in range(asked.prompts)]
+    draw, words = random.Random(0), min(10_000, vocabulary)
+    start = [draw.randrange(100, words) for _ in range(24)]
+    return [start + [draw.randrange(100, words) for _ in range(draw.randint(16, 176))] for _ in range(asked.prompts)]
 
 
 def ours(policy: Any, prompts: list[list[int]], asked: argparse.Namespace) -> int:
