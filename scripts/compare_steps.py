@@ -36,15 +36,14 @@ def trained(store: Path, run: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 def table(runs: list[dict[str, Any]]) -> str:
     """Markdown: a row for each stage and step, then the whole run."""
-    lines = ["| stage | step | training, s | reference, s | tokens/s | peak, GB | last loss |", "|---|---|" + "---:|" * 5]
+    columns = ["stage", "step", "training, s", "reference, s", "tokens/s", "peak, GB", "last loss"]
+    lines = [f"| {' | '.join(columns)} |", "|---|---|" + "---:|" * 5]
     for name in runs[0]["stages"]:
-        for run in runs:
-            row = run["stages"][name]
+        for row in (run["stages"][name] for run in runs):
             reference = "" if row["reference_seconds"] is None else f"{row['reference_seconds']:.1f}"
-            lines.append(
-                f"| `{name}` | `{row['step']}` | {row['train_seconds']:.1f} | {reference} | {row['tokens_per_s']:.0f} | "
-                f"{row['peak_bytes'] / 1e9:.2f} | {row['final_loss']:.5f} |"
-            )
+            numbers = f"{row['train_seconds']:.1f} | {reference} | {row['tokens_per_s']:.0f}"
+            last = f"{row['peak_bytes'] / 1e9:.2f} | {row['final_loss']:.5f}"
+            lines.append(f"| `{name}` | `{row['step']}` | {numbers} | {last} |")
     lines += [f"| whole run | `{run['step']}` | {run['seconds']:.0f} | | | | |" for run in runs]
     return "\n".join(lines)
 
