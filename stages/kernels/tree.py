@@ -14,6 +14,7 @@ from torch.nn.functional import scaled_dot_product_attention
 
 ATTENTION = "journeyman_tree"
 DENSE_UP_TO = 1024  # tokens of a family in bfloat16 on a CPU; longer ones would take too much memory for their scores
+APART_FROM = 96  # tokens of a prompt on a CPU; a shorter one has fewer scores with its answers than a call costs
 
 
 @dataclass(frozen=True)
@@ -133,14 +134,21 @@ def attention(
 def _family_attention(
     query: Tensor, key: Tensor, value: Tensor, tree: Tree, scaling: float | None, window: int | None
 ) -> Tensor:
-    """One call for each family. On a CPU the scores between two answers cost less than a call for each answer."""
+    """One call for each family, or two where many of its scores are a prompt's with answers, which nobody sees.
+
+    A call for each answer would cost more than the scores between two answers do.
+    """
     lengths = [family.stop - family.start for family in tree.families]
     parts = zip(query.split(lengths, 2), key.split(lengths, 2), value.split(lengths, 2), tree.families, strict=True)
     outputs = []
     for q, k, v, family in parts:
-        mask = tree.visible(family, window)
-        dense = q.dtype == torch.bfloat16 and q.shape[2] <= DENSE_UP_TO
-        outputs.append((_dense if dense else _flash)(q, k, v, mask, scaling))
+        of_family = _dense if q.dtype == torch.bfloat16 and q.shape[2] <= DENSE_UP_TO else _flash
+        mask, prompt = tree.visible(family, window), family.prompt
+        if family.answers and prompt >= APART_FROM:
+            alone = tree.visible(Family(family.start, prompt), window)
+            outputs.append(of_family(q[:, :, :prompt], k[:, :, :prompt], v[:, :, :prompt], alone, scaling))
+            q, mask = q[:, :, prompt:], mask[prompt:]
+        outputs.append(of_family(q, k, v, mask, scaling))
     return torch.cat(outputs, dim=2).transpose(1, 2)
 
 
@@ -161,7 +169,7 @@ def _dense(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, scaling: float 
     """
     _, heads, n, width = q.shape
     shared = k.shape[1]
-    if mask is None:
+    if mask is None:  # as many keys as queries
         mask = torch.ones(n, n, dtype=torch.bool, device=q.device).tril()
     unseen = torch.zeros_like(mask, dtype=q.dtype).masked_fill_(~mask, float("-inf"))
     unseen = unseen.repeat(heads // shared, 1).expand(shared, -1, -1)

@@ -112,6 +112,31 @@ def test_attention_in_a_family_is_attention_on_each_sequence_alone(kernel, shape
             torch.testing.assert_close(found[:, own], expected, atol=1e-5, rtol=1e-5)
 
 
+@quick
+@given(shape=lengths, window=windows, grouped=st.booleans())
+def test_a_prompt_may_be_apart_from_its_answers(shape, window, grouped):
+    """Output and gradients of two calls are those of one, and no query of a prompt meets an answer's key."""
+    from stages.kernels import tree as module
+
+    tree = tree_of(shape)
+    met, results = [], []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "_flash", lambda q, k, *rest: met.append((q.shape[2], k.shape[2])) or _flash(q, k, *rest))
+        for border in (1000, 1):
+            patch.setattr(module, "APART_FROM", border)
+            given_ = [x.requires_grad_() for x in heads(tree.families[-1].stop, key_heads=2 if grouped else 4)]
+            out = _family_attention(*given_, tree, 0.3, window)
+            (out * torch.linspace(-1, 1, out.numel()).view(out.shape)).sum().backward()
+            results.append([out.detach(), *(x.grad for x in given_)])
+    for found, expected in zip(*results, strict=True):
+        torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+    wanted = [(family.stop - family.start,) * 2 for family in tree.families]
+    for family in tree.families:
+        whole = family.stop - family.start
+        wanted += [(family.prompt,) * 2, (whole - family.prompt, whole)] if family.answers else [(whole, whole)]
+    assert met == wanted
+
+
 def bordered(query, key, value, queries_at, keys_at, longest_q, longest_k, *, scale, enable_gqa, window_size):
     """A plain reading of `varlen_attn`: queries meet the keys between the same borders, aligned at the end."""
     (left, right), parts = window_size, []
@@ -145,15 +170,20 @@ def test_ragged_attention_is_the_same_attention(shape, window, grouped, shared):
         torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize("first", [0, 30])
 @pytest.mark.parametrize("size", [2, 3])
-def test_in_16_bits_sharp_scores_are_as_near_the_truth_as_the_flash_kernel_s(size):
-    """Scores of 30 and more: stored as they are in 16 bits, the answer would be five times as far off."""
+def test_in_16_bits_sharp_scores_are_as_near_the_truth_as_the_flash_kernel_s(size, first):
+    """Of all queries of a family, and of its answers' alone.
+
+    Scores of 30 and more: stored as they are in 16 bits, the answer would be five times as far off.
+    """
     (family,) = (tree := tree_of([(30, [20, 9])])).families
     inputs = [x.mul(size if number < 2 else 1).bfloat16() for number, x in enumerate(heads(59, width=64))]
     gaps = []
     for kernel, dtype in ((_flash, torch.float32), (_flash, torch.bfloat16), (_dense, torch.bfloat16)):
         given = [x.to(dtype, copy=True).requires_grad_() for x in inputs]
-        out = kernel(*given, tree.visible(family, None), None)
+        q, mask = given[0][:, :, first:], tree.visible(family, None)[first:]
+        out = kernel(q, *given[1:], mask, None)
         out.backward(torch.randn(out.shape, generator=torch.Generator().manual_seed(1)).bfloat16().to(dtype))
         gaps.append([out.detach().float(), *(x.grad.float() for x in given)])
     truth, flash, dense = gaps
