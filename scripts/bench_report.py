@@ -15,9 +15,21 @@ def read(files: list[Path]) -> list[dict[str, Any]]:
         sys.exit("bench: no benchmarks/step_*.json; run `make bench` first")
     results = [json.loads(file.read_text()) for file in files]
     for result in results:
-        result["rows"] = [GIVEN | row for row in result["rows"]]
+        result["rows"] = in_order([GIVEN | row for row in result["rows"]])
         result["did_not_run"] = [GIVEN | row for row in result.get("did_not_run", [])]
     return results
+
+
+def in_order(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Those that are compared next to each other, the fast step first: rows measured again are the file's last."""
+    groups = list(dict.fromkeys(tuple(row[key] for key in ALIKE) for row in rows))
+    names = list(INK)
+
+    def place(row: dict[str, Any]) -> tuple[int, int]:
+        contender = names.index(row["contender"]) if row["contender"] in INK else len(names)
+        return groups.index(tuple(row[key] for key in ALIKE)), contender
+
+    return sorted(rows, key=place)
 
 
 def faster(row: dict[str, Any], rows: list[dict[str, Any]]) -> float | None:

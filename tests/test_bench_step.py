@@ -323,6 +323,15 @@ def test_the_report_compares_like_with_like(bench, tmp_path):
     assert "dpo, prompts of 256, bfloat16, trl-default: did not run: OutOfMemoryError: 1 GiB" in told
 
 
+def test_a_row_measured_again_stays_with_those_it_is_compared_with(bench):
+    """The file has it last; the fast step comes first of its group."""
+    again = (("dpo", "trl-best"), ("sft", "fast"), ("dpo", "fast"))
+    found = bench.report.in_order([row(workload=workload, contender=name) for workload, name in again])
+    assert [(each["workload"], each["contender"]) for each in found] == [
+        ("dpo", "fast"), ("dpo", "trl-best"), ("sft", "fast"),
+    ]  # fmt: skip
+
+
 def test_the_measured_file_is_read_and_drawn(bench):
     files = [ROOT / "benchmarks" / "step_cpu.json"]
     assert "| dpo | bfloat16 | trl-default | 138 | 0.35 |" in bench.report.report(files)
