@@ -112,6 +112,14 @@ def test_attention_in_a_family_is_attention_on_each_sequence_alone(kernel, shape
             torch.testing.assert_close(found[:, own], expected, atol=1e-5, rtol=1e-5)
 
 
+def outcome(kernel, tree, window, grouped):
+    """Output of attention over a tree, and gradients of queries, keys and values."""
+    inputs = [x.requires_grad_() for x in heads(tree.families[-1].stop, key_heads=2 if grouped else 4)]
+    out = kernel(*inputs, tree, 0.3, window)
+    (out * torch.linspace(-1, 1, out.numel()).view(out.shape)).sum().backward()
+    return [out.detach(), *(x.grad for x in inputs)]
+
+
 @quick
 @given(shape=lengths, window=windows, grouped=st.booleans())
 def test_a_prompt_may_be_apart_from_its_answers(shape, window, grouped):
@@ -124,10 +132,7 @@ def test_a_prompt_may_be_apart_from_its_answers(shape, window, grouped):
         patch.setattr(module, "_flash", lambda q, k, *rest: met.append((q.shape[2], k.shape[2])) or _flash(q, k, *rest))
         for border in (1000, 1):
             patch.setattr(module, "APART_FROM", border)
-            given_ = [x.requires_grad_() for x in heads(tree.families[-1].stop, key_heads=2 if grouped else 4)]
-            out = _family_attention(*given_, tree, 0.3, window)
-            (out * torch.linspace(-1, 1, out.numel()).view(out.shape)).sum().backward()
-            results.append([out.detach(), *(x.grad for x in given_)])
+            results.append(outcome(_family_attention, tree, window, grouped))
     for found, expected in zip(*results, strict=True):
         torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
     wanted = [(family.stop - family.start,) * 2 for family in tree.families]
@@ -158,14 +163,9 @@ def test_ragged_attention_is_the_same_attention(shape, window, grouped, shared):
 
     tree = tree_of(shape if shared else [(prompt + sum(answers), []) for prompt, answers in shape])
     assert (tree.ragged()[0] is None) == (not any(family.answers for family in tree.families))
-    results = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(torch.nn.attention.varlen, "varlen_attn", bordered)
-        for kernel in (_ragged_attention, _family_attention):
-            given_ = [x.requires_grad_() for x in heads(tree.families[-1].stop, key_heads=2 if grouped else 4)]
-            out = kernel(*given_, tree, 0.3, window)
-            (out * torch.linspace(-1, 1, out.numel()).view(out.shape)).sum().backward()
-            results.append([out.detach(), *(x.grad for x in given_)])
+        results = [outcome(kernel, tree, window, grouped) for kernel in (_ragged_attention, _family_attention)]
     for found, expected in zip(*results, strict=True):
         torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
 
